@@ -1,0 +1,82 @@
+# Copyright: (c) 2026, gpulab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The controller's half of a job: call the module until its job has ended, and tell what is going on meanwhile."""
+
+from __future__ import annotations
+
+import time
+import typing as t
+
+from ansible.errors import AnsibleConnectionFailure
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+
+_RECONNECT_S = 8.0
+
+display = Display()
+
+
+class PollingAction(ActionBase):
+    """Run the module of the same name; while it reports a running job, show its progress and ask again.
+
+    One lost connection is forgiven: the job goes on without it. A second one in a row ends the task as
+    unreachable, and the next run finds the job again.
+    """
+
+    TRANSFERS_FILES = False
+    module_name: t.ClassVar[str]
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        """Return the module's last result, without the fields that only serve the polling."""
+        result = super().run(tmp, task_vars)
+        arguments = dict(self._task.args)
+        shown = ""
+        while True:
+            answer = self._ask(arguments, task_vars)
+            if not answer.get("job_running"):
+                break
+            arguments["job"] = answer["job"]
+            shown = self._show(answer.get("progress") or {}, shown, task_vars or {})
+        result.update(answer)
+        result.pop("job_running", None)
+        result.pop("job", None)
+        return self.finish(result, task_vars or {})
+
+    def finish(self, result: dict[str, t.Any], _task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
+        """Let a module's own action plugin add what has to happen on the controller."""
+        return result
+
+    def _ask(self, arguments: dict[str, t.Any], task_vars: dict[str, t.Any] | None) -> dict[str, t.Any]:
+        try:
+            return self._call(arguments, task_vars)
+        except AnsibleConnectionFailure:
+            if "job" not in arguments:
+                raise
+            display.display(f"{self._host(task_vars or {})} | lost the connection, asking once more")
+            self._connection.reset()
+            time.sleep(_RECONNECT_S)
+            return self._call(arguments, task_vars)
+
+    def _call(self, arguments: dict[str, t.Any], task_vars: dict[str, t.Any] | None) -> dict[str, t.Any]:
+        answer: dict[str, t.Any] = self._execute_module(
+            module_name=self.module_name, module_args=arguments, task_vars=task_vars
+        )
+        return answer
+
+    def _show(self, progress: dict[str, t.Any], shown: str, task_vars: dict[str, t.Any]) -> str:
+        if not progress:
+            return shown
+        text = f"{progress['step']}/{progress['steps']} {progress['title']}"
+        if progress.get("detail"):
+            text += f": {progress['detail']}"
+        if text != shown:
+            display.display(f"{self._host(task_vars)} | {self.module_name.rsplit('.', 1)[-1]} | {text}")
+        return text
+
+    @staticmethod
+    def _host(task_vars: dict[str, t.Any]) -> str:
+        return str(task_vars.get("inventory_hostname", "host"))
+
+
+__all__ = ["PollingAction"]

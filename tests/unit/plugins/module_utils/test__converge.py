@@ -1,0 +1,187 @@
+# Copyright: (c) 2026, gpulab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The five moves: what is told in check mode, what an ended, dead, foreign or still running job leads to."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.gpulab.workstation.plugins.module_utils import _converge, _job
+from ansible_collections.gpulab.workstation.plugins.module_utils._errors import OperatorError
+from ansible_collections.gpulab.workstation.plugins.module_utils._host import Host
+from ansible_collections.gpulab.workstation.plugins.module_utils._plan import Plan, Step
+from fakehost import FakeHost
+
+DIRECTORY = f"{_job.JOBS}/motto"
+
+
+class Motto:
+    """A component of two steps: it keeps a sentence in a file and a copy of it."""
+
+    name = "motto"
+
+    def __init__(self, text: str, behaviour: str) -> None:
+        self.text, self.behaviour = text, behaviour
+
+    @classmethod
+    def from_params(cls, params: t.Mapping[str, t.Any]) -> Motto:
+        return cls(params["text"], params.get("behaviour", ""))
+
+    def read(self, host: Host) -> dict[str, str]:
+        return {name: host.read_text(f"/etc/{name}") or "" for name in ("motto", "copy")}
+
+    def plan(self, state: dict[str, str]) -> Plan:
+        steps = [Step("write", f"Write /etc/{n}", {"name": n}) for n in ("motto", "copy") if state[n] != self.text]
+        reasons = ("the motto is read at boot",) if self.behaviour == "restart" else ()
+        return Plan(tuple(steps), state, {"motto": self.text, "copy": self.text}, reasons)
+
+    def apply(self, host: Host, step: Step, progress: Callable[[str], None]) -> None:
+        progress("writing")
+        if self.behaviour == "refuse":
+            raise OperatorError(found="a wall.", expected="a door.", action="build one.")
+        if self.behaviour == "crash":
+            message = "out of luck"
+            raise RuntimeError(message)
+        if self.behaviour == "lie" and step.params["name"] == "copy":
+            return
+        host.write_text(f"/etc/{step.params['name']}", self.text)
+
+    def report(self, state: dict[str, str]) -> dict[str, t.Any]:
+        return {"motto": state["motto"]}
+
+
+def call(
+    host: FakeHost, text: str = "YAML says what", *, check_mode: bool = False, job: str | None = None, **params: str
+) -> dict[str, t.Any]:
+    values = {"text": text, **params}
+    asked = {**values, "job": job, "wait_seconds": 1.0}
+    return _converge._converge(host, Motto.from_params(values), values, asked, check_mode=check_mode)
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> FakeHost:
+    """Start jobs in this process: what setsid would do in another one."""
+    fake = FakeHost(tmp_path)
+
+    def worker(_argv: tuple[str, ...]) -> tuple[int, str, str]:
+        _job.work(DIRECTORY, fake)
+        return 0, "", ""
+
+    fake.commands["setsid --fork"] = worker
+    return fake
+
+
+def test_brings_about_and_then_changes_nothing(host: FakeHost) -> None:
+    first, second = call(host), call(host)
+    assert (first["changed"], second["changed"]) == (True, False)
+    assert first["steps"] == ["Write /etc/motto", "Write /etc/copy"]
+    assert second["steps"] == []
+    assert second["motto"] == "YAML says what"
+    assert len(host.ran) == 1, "the second call must not start a job"
+
+
+def test_check_mode_tells_the_same_plan_and_touches_nothing(host: FakeHost) -> None:
+    told = call(host, check_mode=True)
+    assert host.ran == []
+    assert host.listdir("/") == []
+    done = call(host)
+    assert {k: told[k] for k in ("changed", "steps", "diff")} == {k: done[k] for k in ("changed", "steps", "diff")}
+
+
+def test_a_step_that_only_says_it_worked_is_found_out(host: FakeHost) -> None:
+    with pytest.raises(OperatorError, match=r"still to do: Write /etc/copy"):
+        call(host, behaviour="lie")
+
+
+def test_the_words_of_a_refusal_survive_the_way_through_the_job(host: FakeHost) -> None:
+    with pytest.raises(OperatorError, match="a wall. Expected: a door. To do: build one."):
+        call(host, behaviour="refuse")
+
+
+def test_a_crash_names_the_log_that_has_its_traceback(host: FakeHost) -> None:
+    with pytest.raises(OperatorError, match=r"out of luck.*gpulab/motto.log"):
+        call(host, behaviour="crash")
+    assert "Traceback" in (host.read_text(_job.log_path("motto")) or "")
+
+
+def test_a_failure_is_reported_once_and_the_next_call_tries_again(host: FakeHost) -> None:
+    with pytest.raises(OperatorError):
+        call(host, behaviour="refuse")
+    assert call(host)["changed"] is True
+
+
+def leave_job(host: FakeHost, *, result: dict[str, t.Any] | None) -> str:
+    """Put down what a job of another run leaves in its directory."""
+    plan = Motto("YAML says what", "").plan({"motto": "", "copy": ""})
+    request = {"job": "motto-1", "plan": plan.to_json()}
+    host.write_text(f"{DIRECTORY}/request.json", json.dumps(request))
+    host.write_text(
+        f"{DIRECTORY}/progress.json", json.dumps({"step": 2, "steps": 2, "title": "Write /etc/copy", "detail": "50 %"})
+    )
+    if result is not None:
+        host.write_text(f"{DIRECTORY}/result.json", json.dumps(result))
+    return "motto-1"
+
+
+def test_a_running_job_is_waited_for_and_not_started_twice(host: FakeHost) -> None:
+    job = leave_job(host, result=None)
+    release = host.hold_lock(f"{DIRECTORY}/lock")
+    assert release is not None
+    answer = call(host)
+    assert (answer["job_running"], answer["job"], answer["progress"]["detail"]) == (True, job, "50 %")
+    assert host.ran == []
+    release()
+
+
+def test_a_job_that_was_killed_is_named_to_the_run_that_waits_for_it(host: FakeHost) -> None:
+    job = leave_job(host, result=None)
+    with pytest.raises(OperatorError, match="ended without a result at: Write /etc/copy"):
+        call(host, job=job)
+
+
+def test_a_job_killed_in_an_earlier_run_is_done_again_from_the_state_it_left(host: FakeHost) -> None:
+    leave_job(host, result=None)
+    host.write_text("/etc/motto", "YAML says what")
+    answer = call(host)
+    assert answer["steps"] == ["Write /etc/copy"]
+    assert call(host)["changed"] is False
+
+
+def test_a_job_that_ended_while_nobody_was_connected_is_reported(host: FakeHost) -> None:
+    leave_job(host, result={"ok": True})
+    for name in ("motto", "copy"):
+        host.write_text(f"/etc/{name}", "YAML says what")
+    answer = call(host)
+    assert answer["changed"] is True
+    assert call(host)["changed"] is False
+    assert host.ran == []
+
+
+def test_a_failure_nobody_saw_is_not_held_against_the_next_run(host: FakeHost) -> None:
+    leave_job(host, result={"ok": False, "found": "x", "expected": "y", "action": "z"})
+    assert call(host)["changed"] is True
+
+
+def test_a_job_that_vanished_is_an_error_for_the_run_that_waits_for_it(host: FakeHost) -> None:
+    with pytest.raises(OperatorError, match="ended without a result"):
+        call(host, job="motto-7")
+
+
+def test_a_wish_for_a_restart_is_left_once_and_taken_back(host: FakeHost) -> None:
+    path = f"{_converge.RESTART_REQUESTS}/motto"
+    assert call(host, behaviour="restart")["reboot_reasons"] == ["the motto is read at boot"]
+    assert host.read_text(path) == "the motto is read at boot\n"
+    call(host)
+    assert host.read_text(path) is None
+
+
+def test_a_worker_that_cannot_be_started_is_an_error(host: FakeHost) -> None:
+    host.commands["setsid --fork"] = (1, "", "setsid: failed to fork: Resource temporarily unavailable")
+    with pytest.raises(OperatorError, match="Resource temporarily unavailable"):
+        call(host)
