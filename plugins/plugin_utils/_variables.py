@@ -24,6 +24,7 @@ from ansible_collections.gpulab.workstation.plugins.module_utils._refusal import
 _ANSIBLES_PREFACE = re.compile(
     r"argument '[^']+' is of type .*? and we were unable to convert to \w+: | Valid booleans include: .*"
 )
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # both are safe; the compiled one is eight times as fast
 _SITE = "gpulab_"
 _SITE_READERS = ("roles/*/defaults/main.yml", "playbooks/*.yml", "plugins/lookup/*.py", "site.yml")
 
@@ -66,7 +67,7 @@ def vocabulary(root: Path) -> Vocabulary:
 
 
 def _load(path: Path) -> dict[str, t.Any]:
-    return (yaml.safe_load(path.read_text(encoding="utf-8")) or {}) if path.exists() else {}
+    return (yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER) or {}) if path.exists() else {}  # noqa: S506
 
 
 def complaints(
