@@ -1,0 +1,76 @@
+# Copyright: (c) 2026, gpulab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The test suite's parts, each runnable alone: `.venv/bin/nox -s unit`. They use the .venv that scripts/setup makes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import nox
+
+ROOT = Path(__file__).resolve().parent
+RESULTS = ROOT / ".test-results"
+
+nox.options.default_venv_backend = "none"
+nox.options.sessions = ["lint", "typing", "unit", "installer", "molecule", "faults", "site"]
+os.environ["PATH"] = f"{ROOT / '.venv' / 'bin'}:{os.environ['PATH']}"
+os.environ["MOLECULE_GLOB"] = "molecule/*/molecule.yml"
+os.environ["ANSIBLE_HOME"] = str(ROOT / ".ansible")
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style and structure of Python, YAML, playbooks and shell scripts."""
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("yamllint", "--strict", ".")
+    session.run("ansible-lint", "--offline", "--strict")
+
+
+@nox.session
+def typing(session: nox.Session) -> None:
+    """Types, strictly."""
+    session.run("mypy")
+
+
+@nox.session
+def unit(session: nox.Session) -> None:
+    """Pure code against tables and recorded outputs; no host, no root."""
+    _pytest(session, "unit", "tests/unit", "-n", "2")
+
+
+@nox.session
+def installer(session: nox.Session) -> None:
+    """The stand-in of the driver's installer against what the real one was seen to do."""
+    _pytest(session, "installer", "tests/installer")
+
+
+@nox.session
+def molecule(session: nox.Session) -> None:
+    """Every role on a container host: check, converge, converge again, look with the raw tools."""
+    session.run("molecule", "-c", "molecule/config.yml", "test", "--all", *session.posargs)
+
+
+@nox.session
+def faults(session: nox.Session) -> None:
+    """Bad input and broken hosts, on fresh container hosts."""
+    _pytest(session, "faults", "tests/faults")
+
+
+@nox.session
+def site(session: nox.Session) -> None:
+    """Whole hosts: the README's command, several hosts, frozen and lost ones, killed runs."""
+    _pytest(session, "site", "tests/site")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Seconds, tasks and bytes for a first run and for one that changes nothing; prints JSON. Not a test."""
+    session.run("python", "bench/site.py", *session.posargs)
+
+
+def _pytest(session: nox.Session, name: str, *arguments: str) -> None:
+    RESULTS.mkdir(exist_ok=True)
+    session.run("pytest", f"--junit-xml={RESULTS / f'{name}.xml'}", *arguments, *session.posargs)
