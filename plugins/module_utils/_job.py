@@ -68,6 +68,11 @@ def log_path(name: str) -> str:
     return f"{LOGS}/{name}.log"
 
 
+def unit_name(name: str) -> str:
+    """Return the transient systemd unit that a component's job runs in."""
+    return f"gpulab-{name.replace('_', '-')}"
+
+
 def status(host: Host, name: str) -> JobStatus:
     """Look at the job of a component."""
     directory = f"{JOBS}/{name}"
@@ -102,7 +107,7 @@ def start(host: Host, component: Component, params: t.Mapping[str, t.Any], plan:
             raise OperatorError(
                 found=f"the job {component.name} did not start within {_START_LIMIT_S:.0f} s.",
                 expected="a worker process on the host.",
-                action=f"read {log_path(component.name)} and 'journalctl -u gpulab-{component.name}', then run again.",
+                action=f"read {log_path(component.name)} and 'journalctl -u {unit_name(component.name)}', then run again.",
             )
         host.sleep(0.1)
     return job
@@ -190,7 +195,7 @@ def _spawn(host: Host, name: str, argv: list[str]) -> None:
     log = log_path(name)
     host.append_text(log, "")
     if host.exists("/run/systemd/system") and host.which("systemd-run"):
-        unit = f"gpulab-{name.replace('_', '-')}"
+        unit = unit_name(name)
         host.run(["systemctl", "reset-failed", unit])
         command = ["systemd-run", "--quiet", "--collect", f"--unit={unit}", f"--description=gpulab: {name}"]
         command += [f"--setenv={key}={value}" for key, value in passed_on.items()]

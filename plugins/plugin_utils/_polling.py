@@ -13,6 +13,7 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 _RECONNECT_S = 8.0
+_FIRST_ANSWER_S = 1.0  # a job is known by its name soon after its start, so that a connection may be lost from then on
 
 display = Display()
 
@@ -30,13 +31,13 @@ class PollingAction(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         """Return the module's last result, without the fields that only serve the polling."""
         result = super().run(tmp, task_vars)
-        arguments = dict(self._task.args)
+        arguments = {"wait_seconds": _FIRST_ANSWER_S, **self._task.args}
         shown = ""
         while True:
             answer = self._ask(arguments, task_vars)
             if not answer.get("job_running"):
                 break
-            arguments["job"] = answer["job"]
+            arguments = {**self._task.args, "job": answer["job"]}
             shown = self._show(answer.get("progress") or {}, shown, task_vars or {})
         result.update(answer)
         result.pop("job_running", None)
