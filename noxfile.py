@@ -43,7 +43,7 @@ def unit(session: nox.Session) -> None:
 
 @nox.session
 def installer(session: nox.Session) -> None:
-    """The stand-in of the driver's installer against what the real one was seen to do."""
+    """Hold the stand-in of the driver's installer against what the real one was seen to do."""
     _pytest(session, "installer", "tests/installer")
 
 

@@ -22,12 +22,13 @@ import urllib.request
 from dataclasses import dataclass
 
 _RC_NOT_FOUND = 127
+_RC_NOT_EXECUTABLE = 126
 _RC_TIMED_OUT = 124
 
 
 @dataclass(frozen=True)
 class Completed:
-    """How a command ended; ``rc`` is 127 where there is no such program and 124 where it ran out of time."""
+    """How a command ended; ``rc`` is 127 where there is no such program, 126 where it cannot be run and 124 where it ran out of time."""
 
     argv: tuple[str, ...]
     rc: int
@@ -198,8 +199,8 @@ class LocalHost:
                 rc = done.returncode
             except (FileNotFoundError, NotADirectoryError) as error:
                 return Completed(tuple(argv), _RC_NOT_FOUND, "", str(error))
-            except PermissionError as error:
-                return Completed(tuple(argv), 126, "", str(error))
+            except OSError as error:  # not executable: no permission, or no program (half-written, another machine's)
+                return Completed(tuple(argv), _RC_NOT_EXECUTABLE, "", str(error))
             except subprocess.TimeoutExpired:
                 rc = _RC_TIMED_OUT
             stdout = _tail(out_file, start)

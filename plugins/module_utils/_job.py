@@ -107,7 +107,8 @@ def start(host: Host, component: Component, params: t.Mapping[str, t.Any], plan:
             raise OperatorError(
                 found=f"the job {component.name} did not start within {_START_LIMIT_S:.0f} s.",
                 expected="a worker process on the host.",
-                action=f"read {log_path(component.name)} and 'journalctl -u {unit_name(component.name)}', then run again.",
+                action=f"read {log_path(component.name)} and 'journalctl -u {unit_name(component.name)}', then run"
+                " again.",
             )
         host.sleep(0.1)
     return job

@@ -51,7 +51,7 @@ class PlayResult:
         return ""
 
     def of(self, host: str) -> list[dict[str, t.Any]]:
-        """The results of one host."""
+        """Return the results of one host."""
         return [task for task in self.tasks if task["host"] == host]
 
 

@@ -1,0 +1,92 @@
+# Copyright: (c) 2026, gpulab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Install and purge packages by exact name with apt-get, and say in words why it could not be done."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from ansible_collections.gpulab.workstation.plugins.module_utils._errors import OperatorError
+from ansible_collections.gpulab.workstation.plugins.module_utils._host import Completed, Host
+
+_LOCK_S = 300  # unattended-upgrades may be at work
+_LIMIT_S = 3600.0
+_ENVIRONMENT = {"DEBIAN_FRONTEND": "noninteractive", "NEEDRESTART_MODE": "l", "UCF_FORCE_CONFFOLD": "1"}
+_OPTIONS = [
+    "-q", "--yes", "--no-install-recommends", f"--option=DPkg::Lock::Timeout={_LOCK_S}",
+    "--option=Dpkg::Options::=--force-confold",
+]  # fmt: skip
+
+
+def install(host: Host, names: t.Sequence[str], log: str) -> None:
+    """Install packages; the lists are brought up to date only where they do not know one of them."""
+    missing = without_candidate(host, names)
+    if missing:
+        updated = host.run(["apt-get", "-q", *_OPTIONS[3:4], "update"], env=_ENVIRONMENT, timeout_s=_LIMIT_S, log=log)
+        missing = without_candidate(host, names)
+        if missing:
+            headers = any(name.startswith("linux-headers-") for name in missing)
+            raise OperatorError(
+                found=f"apt knows no package {', '.join(missing)}{'' if updated.ok else f' ({_words(updated)})'}.",
+                expected="every package that was asked for.",
+                action="check the sources in /etc/apt."
+                + (
+                    " Headers of a kernel that the archive has dropped do not come back: upgrade the kernel together"
+                    " with its headers, restart and run again, or except that kernel in gpu_driver_ignored_kernels."
+                    if headers
+                    else ""
+                ),
+            )
+    _apt(host, ["install", *names], f"install {', '.join(names)}", log)
+
+
+def purge(host: Host, names: t.Sequence[str], log: str) -> None:
+    """Remove exactly these packages and their settings."""
+    _apt(host, ["purge", *names], f"purge {', '.join(names)}", log)
+
+
+def without_candidate(host: Host, names: t.Sequence[str]) -> list[str]:
+    """Return the packages that could not be installed from what apt knows now."""
+    policy = host.run(["apt-cache", "policy", *names], timeout_s=60).stdout
+    known = {
+        found[1]
+        for block in re.split(r"\n(?=\S)", policy)
+        if (found := re.match(r"(\S+):\n", block)) and not re.search(r"^  Candidate: \(none\)$", block, re.MULTILINE)
+    }
+    return [name for name in names if name not in known]
+
+
+def removed_beside(host: Host, names: t.Sequence[str]) -> tuple[str, ...]:
+    """Return the other packages that purging these would take along, by a simulation."""
+    if not names:
+        return ()
+    simulated = host.run(["apt-get", "--simulate", "-q", "purge", *names], timeout_s=120).stdout
+    return tuple(sorted(set(parse_removals(simulated)) - set(names)))
+
+
+def parse_removals(simulated: str) -> list[str]:
+    """Read the ``Purg NAME`` and ``Remv NAME`` lines of apt-get --simulate."""
+    return [found[1] for line in simulated.splitlines() if (found := re.match(r"(?:Purg|Remv) ([^\s:]+)", line))]
+
+
+def _apt(host: Host, arguments: list[str], what: str, log: str) -> None:
+    done = host.run(["apt-get", *_OPTIONS, *arguments], env=_ENVIRONMENT, timeout_s=_LIMIT_S, log=log)
+    if not done.ok:
+        interrupted = "dpkg was interrupted" in done.stdout
+        raise OperatorError(
+            found=f"apt-get could not {what} (status {done.rc}): {_words(done)}.",
+            expected="a package system that works.",
+            action="run 'dpkg --configure -a' on the host, then run again."
+            if interrupted
+            else f"cure what apt says (all of it is in {log}), then run again.",
+        )
+
+
+def _words(done: Completed) -> str:
+    lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if re.match(r"[EW]: ", line.strip())]
+    return " ".join(dict.fromkeys(lines)) or "it says nothing more"
+
+
+__all__ = ["install", "parse_removals", "purge", "removed_beside", "without_candidate"]

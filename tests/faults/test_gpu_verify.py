@@ -1,0 +1,185 @@
+# Copyright: (c) 2026, gpulab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""gpu_verify on hosts where something is wrong: the check that must go red goes red, and nothing is left behind."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+from collections.abc import Iterator
+from pathlib import Path
+
+import jsonschema
+import pytest
+from labhost import ROOT, LabHost, PlayResult
+
+from gpulab.lab import Lab
+
+SCHEMA = json.loads((ROOT / "docs/schema/gpu_verify-1.json").read_text(encoding="utf-8"))
+WITHOUT_GPU = ("toolkit", "native_code", "negative_control")
+
+
+@pytest.fixture(scope="module")
+def toolkit_host(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabHost]:
+    """Start a host with the toolkit, and no GPU."""
+    lab.add_host("verify-host")
+    host = LabHost(lab, "verify-host", tmp_path_factory.mktemp("verify-host"))
+    result = host.apply("cuda_toolkit")
+    assert result.failed == 0, result.stdout
+    yield host
+    lab.remove_host("verify-host")
+
+
+def verify(host: LabHost, **variables: t.Any) -> tuple[PlayResult, dict[str, t.Any]]:
+    """Verify the host and return the run and its document, which must be the same in three places."""
+    results = host.directory / "results"
+    run = host.apply("gpu_verify", gpu_verify_results_directory=str(results), **variables)
+    assert run.changed == 0
+    answer = run.tasks[-1]["result"]
+    document: dict[str, t.Any] = answer["document"]
+    jsonschema.validate(document, SCHEMA)
+    assert json.loads((results / f"{host.name}.json").read_text(encoding="utf-8")) == document
+    assert json.loads(host.sh("cat /var/lib/gpulab/verify.json").stdout) == document
+    assert host.sh("test -e /var/lib/gpulab/verify.work", check=False).returncode == 1
+    return run, document
+
+
+def outcome(document: dict[str, t.Any], name: str) -> str:
+    return next(str(check["outcome"]) for check in document["checks"] if check["name"] == name)
+
+
+def why(document: dict[str, t.Any], name: str) -> str:
+    return next(str(check["why"]) for check in document["checks"] if check["name"] == name)
+
+
+def test_a_host_without_gpu_passes_what_it_can_and_is_not_verified(toolkit_host: LabHost) -> None:
+    run, document = verify(toolkit_host)
+    assert run.failed == 0, run.stdout
+    assert [outcome(document, name) for name in WITHOUT_GPU] == ["pass"] * 3
+    assert document["verified"] is False
+    assert "NOT verified" in run.stdout
+    assert "not proven: driver_loaded" in run.stdout
+
+
+def test_a_host_that_should_have_a_gpu_fails(toolkit_host: LabHost) -> None:
+    run, document = verify(toolkit_host, gpu_verify_expect_gpu=True)
+    assert run.failed == 1
+    assert "cards is required and not proven" in run.message
+    assert outcome(document, "native_code") == "pass"
+
+
+def test_check_mode_writes_nothing(toolkit_host: LabHost, tmp_path: Path) -> None:
+    toolkit_host.sh("rm -f /var/lib/gpulab/verify.json")
+    run = toolkit_host.apply("gpu_verify", check=True, gpu_verify_results_directory=str(tmp_path / "results"))
+    assert (run.failed, run.changed) == (0, 0), run.stdout
+    assert toolkit_host.sh("test -e /var/lib/gpulab/verify.json", check=False).returncode == 1
+    assert not (tmp_path / "results").exists()
+
+
+def test_nvcc_missing(toolkit_host: LabHost) -> None:
+    run, document = verify(toolkit_host, gpu_verify_toolkit_path="/usr/local/cuda-11.0")
+    assert run.failed == 1
+    assert outcome(document, "toolkit") == "fail"
+    assert "/usr/local/cuda-11.0/bin/nvcc cannot be run" in run.message
+    assert "native_code is required and not proven: there is no nvcc" in run.message
+
+
+def test_toolkit_of_another_version(toolkit_host: LabHost) -> None:
+    other = {"version": "12.8.1", "file": "x", "sha256": "0" * 64, "sources": ["/x"]}
+    run, document = verify(toolkit_host, gpu_verify_toolkit=other)
+    assert run.failed == 1
+    assert "expected CUDA 12.8.1" in why(document, "toolkit")
+    assert "it is a stand-in of the lab" in why(document, "toolkit")
+
+
+@pytest.mark.parametrize(
+    ("variables", "check", "words"),
+    [
+        pytest.param(
+            {"gpu_verify_nvcc_flags": ["-include", "/nowhere.h"]}, "native_code", "nvcc ended with", id="compiler-error"
+        ),
+        pytest.param(
+            {"gpu_verify_nvcc_flags": ["-gencode", "arch=compute_90,code=sm_90"]}, "native_code", "sm_90",
+            id="a-second-architecture",
+        ),
+        pytest.param(
+            {"gpu_verify_nvcc_flags": ["-gencode", "arch=compute_120,code=compute_120"]}, "native_code", "compute_120",
+            id="ptx",
+        ),
+        pytest.param({"gpu_verify_arch": "5.0"}, "native_code", "nvcc does not know sm_50", id="arch-not-supported"),
+    ],
+)  # fmt: skip
+def test_broken_on_purpose(toolkit_host: LabHost, variables: dict[str, t.Any], check: str, words: str) -> None:
+    run, document = verify(toolkit_host, **variables)
+    assert run.failed == 1
+    assert outcome(document, check) == "fail"
+    assert words in why(document, check)
+    assert words in run.message
+
+
+def test_a_planted_fault_still_compiles(toolkit_host: LabHost) -> None:
+    """The hook for a host with a GPU: the program breaks there, and native_code knows nothing of it."""
+    run, document = verify(toolkit_host, gpu_verify_nvcc_flags=["-DGPU_VERIFY_PLANT=1"])
+    assert run.failed == 0, run.stdout
+    assert document["nvcc_flags"] == ["-DGPU_VERIFY_PLANT=1"]
+    assert outcome(document, "native_code") == "pass"
+
+
+def test_the_compiler_of_the_host_is_missing(toolkit_host: LabHost) -> None:
+    toolkit_host.sh("mv /usr/bin/gcc /usr/bin/gcc.away")
+    try:
+        run, document = verify(toolkit_host)
+    finally:
+        toolkit_host.sh("mv /usr/bin/gcc.away /usr/bin/gcc")
+    assert run.failed == 1
+    assert outcome(document, "native_code") == "fail"
+    assert "gcc" in why(document, "native_code")
+
+
+def test_cuobjdump_missing_is_a_warning(toolkit_host: LabHost) -> None:
+    toolkit_host.sh("mv /usr/local/cuda/bin/cuobjdump /srv/cuobjdump")
+    try:
+        run, document = verify(toolkit_host, gpu_verify_toolkit={})
+    finally:
+        toolkit_host.sh("mv /srv/cuobjdump /usr/local/cuda/bin/cuobjdump")
+    assert run.failed == 0, run.stdout
+    assert outcome(document, "native_code") == "warn"
+    assert "without cuobjdump" in why(document, "native_code")
+
+
+def refused(host: LabHost, *words: str, **variables: t.Any) -> None:
+    run = host.apply("gpu_verify", **variables)
+    assert run.failed == 1
+    for word in words:
+        assert word in run.message
+
+
+def test_a_work_directory_without_exec_is_refused(lab: Lab, toolkit_host: LabHost) -> None:
+    toolkit_host.sh("mkdir -p /srv/work")
+    lab.exec(toolkit_host.name, "mount -t tmpfs -o noexec none /srv/work", privileged=True)
+    try:
+        refused(toolkit_host, "noexec", "gpu_verify_work_directory", gpu_verify_work_directory="/srv/work/verify")
+    finally:
+        lab.exec(toolkit_host.name, "umount /srv/work", privileged=True)
+
+
+def test_results_that_cannot_be_kept_fail_the_task(toolkit_host: LabHost, tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("no directory")
+    refused(toolkit_host, "gpu_verify_results_directory", str(blocked), gpu_verify_results_directory=str(blocked))
+
+
+@pytest.mark.parametrize(
+    ("variables", "word"),
+    [
+        ({"gpu_verify_require": ["native_kode"]}, "native_kode"),
+        ({"gpu_verify_arch": "sm_120"}, "compute capability"),
+        ({"gpu_verify_time_limit_seconds": "soon"}, "gpu_verify_time_limit_seconds"),
+    ],
+    ids=["unknown-check", "arch", "not-a-number"],
+)
+def test_wrong_values_are_refused(toolkit_host: LabHost, variables: dict[str, t.Any], word: str) -> None:
+    run = toolkit_host.apply("gpu_verify", **variables)
+    assert run.failed == 1
+    assert word in run.stdout
