@@ -28,7 +28,7 @@ _RC_TIMED_OUT = 124
 
 @dataclass(frozen=True)
 class Completed:
-    """How a command ended; ``rc`` is 127 where there is no such program, 126 where it cannot be run and 124 where it ran out of time."""
+    """How a command ended; ``rc`` is 127 where there is no such program, 126 where it is none, 124 out of time."""
 
     argv: tuple[str, ...]
     rc: int
