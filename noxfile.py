@@ -44,7 +44,7 @@ def unit(session: nox.Session) -> None:
 @nox.session
 def installer(session: nox.Session) -> None:
     """Hold the stand-in of the driver's installer against what the real one was seen to do."""
-    _pytest(session, "installer", "tests/installer")
+    _pytest(session, "installer", "tests/installer", "-n", "2")
 
 
 @nox.session
@@ -56,7 +56,7 @@ def molecule(session: nox.Session) -> None:
 @nox.session
 def faults(session: nox.Session) -> None:
     """Bad input and broken hosts, on fresh container hosts."""
-    _pytest(session, "faults", "tests/faults")
+    _pytest(session, "faults", "tests/faults", "-n", "2", "--dist", "loadfile")
 
 
 @nox.session

@@ -28,6 +28,7 @@ LOGS = "/var/log/gpulab"
 _PASSED_ON = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 _START_LIMIT_S = 20.0
 _PROGRESS_EVERY_S = 1.0
+_KILLED_UNIT_LIMIT_S = 3.0
 
 
 class Component(t.Protocol):
@@ -197,9 +198,11 @@ def _spawn(host: Host, name: str, argv: list[str]) -> None:
     host.append_text(log, "")
     if host.exists("/run/systemd/system") and host.which("systemd-run"):
         unit = unit_name(name)
+        _await_end_of_killed(host, unit)
         host.run(["systemctl", "reset-failed", unit])
         command = ["systemd-run", "--quiet", "--collect", f"--unit={unit}", f"--description=gpulab: {name}"]
         command += [f"--setenv={key}={value}" for key, value in passed_on.items()]
+        command += [f"--property=TimeoutStopSec={_KILLED_UNIT_LIMIT_S:.0f}"]
         command += [f"--property=StandardOutput=append:{log}", f"--property=StandardError=append:{log}", "--"]
         done = host.run([*command, *argv], timeout_s=30)
     else:
@@ -210,6 +213,13 @@ def _spawn(host: Host, name: str, argv: list[str]) -> None:
             expected=f"the job {name} to be started.",
             action="check that systemd answers ('systemctl status') and that /var has space, then run again.",
         )
+
+
+def _await_end_of_killed(host: Host, unit: str) -> None:
+    """Give systemd time to end the children of a worker that was killed: until then the unit's name is taken."""
+    deadline = host.now() + 5 * _KILLED_UNIT_LIMIT_S
+    while host.run(["systemctl", "is-active", unit]).stdout.strip() == "deactivating" and host.now() < deadline:
+        host.sleep(0.5)
 
 
 def _read_json(host: Host, path: str) -> dict[str, t.Any] | None:

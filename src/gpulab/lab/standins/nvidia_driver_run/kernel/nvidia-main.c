@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// Copyright: (c) 2026, gpulab contributors
+// gpulab stand-in, not NVIDIA software: no device, no GPU. It only shows that a module of this version is loaded:
+// /sys/module/nvidia/version (from MODULE_VERSION) and /proc/driver/nvidia/version.
+#include <linux/init.h>
+#include <linux/module.h>
+#include <linux/proc_fs.h>
+#include <linux/seq_file.h>
+
+const char gpulab_standin_nvidia_version[] = "@VERSION@";
+EXPORT_SYMBOL(gpulab_standin_nvidia_version);
+
+static struct proc_dir_entry *directory;
+
+static int show_version(struct seq_file *file, void *unused)
+{
+	seq_printf(file, "NVRM version: @KERNEL_MODULE_NAME@  %s  gpulab stand-in, not NVIDIA software\n",
+		   gpulab_standin_nvidia_version);
+	seq_puts(file, "GCC version:  " __VERSION__ "\n");
+	return 0;
+}
+
+static int __init standin_init(void)
+{
+	directory = proc_mkdir("driver/nvidia", NULL);
+	if (!directory)
+		return -ENOMEM;
+	if (!proc_create_single("version", 0444, directory, show_version)) {
+		proc_remove(directory);
+		return -ENOMEM;
+	}
+	pr_info("nvidia: gpulab stand-in @VERSION@, not NVIDIA software: there is no GPU behind it\n");
+	return 0;
+}
+
+static void __exit standin_exit(void)
+{
+	proc_remove(directory);
+}
+
+module_init(standin_init);
+module_exit(standin_exit);
+MODULE_LICENSE("@LICENSE@");
+MODULE_VERSION("@VERSION@");
+MODULE_DESCRIPTION("gpulab stand-in for the NVIDIA kernel module, not NVIDIA software, drives no GPU");
