@@ -52,27 +52,27 @@ def _converge(
     check_mode: bool,
 ) -> dict[str, t.Any]:
     found = _job.status(host, component.name)
-    mine = bool(asked["job"]) and asked["job"] == found.job
-    if check_mode and found.state == "running":
-        return {"changed": True, **_account(found.plan or Plan()), "job_running": False, "resumed": True}
-    if found.state in ("died", "finished") and not mine:
-        if found.result is not None and found.result["ok"]:
-            return _finish(host, component, found, check_mode=check_mode)
-        found = _job.JobStatus("absent")
-    if found.state == "absent":
-        if asked["job"]:
-            found = _job.JobStatus("died", str(asked["job"]))
-            return _finish(host, component, found, check_mode=check_mode)
-        state = component.read(host)
-        plan = component.plan(state)
-        if not plan.steps or check_mode:
-            return _settled(host, component, state, plan, changed=bool(plan.steps), check_mode=check_mode)
-        _job.start(host, component, params, plan)
-    found = _job.wait(host, component.name, float(asked["wait_seconds"]))
     if found.state == "running":
-        progress = dict(found.progress or {})
-        return {"changed": True, "job_running": True, "job": found.job, "progress": progress}
-    return _finish(host, component, found, check_mode=check_mode)
+        if check_mode:
+            return {"changed": True, **_account(found.plan or Plan()), "job_running": False, "resumed": True}
+        found = _job.wait(host, component.name, float(asked["wait_seconds"]))
+    if found.state == "running":
+        return _still_running(found)
+    waited_for = bool(asked["job"]) and asked["job"] == found.job
+    if found.state != "absent" and found.params == json.loads(json.dumps(params)) and (waited_for or (found.result or {}).get("ok")):
+        return _finish(host, component, found, check_mode=check_mode)
+    # Nothing here to report: no job, one that failed unseen or was killed, or one that had other parameters.
+    state = component.read(host)
+    plan = component.plan(state)
+    if not plan.steps or check_mode:
+        return _settled(host, component, state, plan, changed=bool(plan.steps), check_mode=check_mode)
+    _job.start(host, component, params, plan)
+    found = _job.wait(host, component.name, float(asked["wait_seconds"]))
+    return _still_running(found) if found.state == "running" else _finish(host, component, found, check_mode=False)
+
+
+def _still_running(found: _job.JobStatus) -> dict[str, t.Any]:
+    return {"changed": True, "job_running": True, "job": found.job, "progress": dict(found.progress or {})}
 
 
 def _finish(host: Host, component: _job.Component, found: _job.JobStatus, *, check_mode: bool) -> dict[str, t.Any]:

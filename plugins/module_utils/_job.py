@@ -62,6 +62,7 @@ class JobStatus:
     progress: t.Mapping[str, t.Any] | None = None
     result: t.Mapping[str, t.Any] | None = None
     plan: Plan | None = None
+    params: t.Mapping[str, t.Any] | None = None
 
 
 def log_path(name: str) -> str:
@@ -80,14 +81,14 @@ def status(host: Host, name: str) -> JobStatus:
     request = _read_json(host, f"{directory}/request.json")
     if request is None:
         return JobStatus("absent")
-    plan, job = Plan.from_json(request["plan"]), str(request["job"])
+    plan, job, params = Plan.from_json(request["plan"]), str(request["job"]), request["params"]
     progress = _read_json(host, f"{directory}/progress.json")
     release = host.hold_lock(f"{directory}/lock")
     if release is None:
-        return JobStatus("running", job, progress, None, plan)
+        return JobStatus("running", job, progress, None, plan, params)
     release()
     result = _read_json(host, f"{directory}/result.json")
-    return JobStatus("died" if result is None else "finished", job, progress, result, plan)
+    return JobStatus("died" if result is None else "finished", job, progress, result, plan, params)
 
 
 def start(host: Host, component: Component, params: t.Mapping[str, t.Any], plan: Plan) -> str:

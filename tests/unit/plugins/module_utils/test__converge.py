@@ -116,10 +116,10 @@ def test_a_failure_is_reported_once_and_the_next_call_tries_again(host: FakeHost
     assert call(host)["changed"] is True
 
 
-def leave_job(host: FakeHost, *, result: dict[str, t.Any] | None) -> str:
+def leave_job(host: FakeHost, *, result: dict[str, t.Any] | None, text: str = "YAML says what") -> str:
     """Put down what a job of another run leaves in its directory."""
     plan = Motto("YAML says what", "").plan({"motto": "", "copy": ""})
-    request = {"job": "motto-1", "plan": plan.to_json()}
+    request = {"job": "motto-1", "plan": plan.to_json(), "params": {"text": text}}
     host.write_text(f"{DIRECTORY}/request.json", json.dumps(request))
     host.write_text(
         f"{DIRECTORY}/progress.json", json.dumps({"step": 2, "steps": 2, "title": "Write /etc/copy", "detail": "50 %"})
@@ -168,9 +168,19 @@ def test_a_failure_nobody_saw_is_not_held_against_the_next_run(host: FakeHost) -
     assert call(host)["changed"] is True
 
 
-def test_a_job_that_vanished_is_an_error_for_the_run_that_waits_for_it(host: FakeHost) -> None:
-    with pytest.raises(OperatorError, match="ended without a result"):
-        call(host, job="motto-7")
+def test_a_job_that_another_run_has_reported_leaves_only_its_state(host: FakeHost) -> None:
+    for name in ("motto", "copy"):
+        host.write_text(f"/etc/{name}", "YAML says what")
+    assert call(host, job="motto-7")["changed"] is False
+
+
+def test_a_job_with_other_wishes_is_not_taken_for_ours(host: FakeHost) -> None:
+    leave_job(host, result={"ok": True}, text="something else")
+    for name in ("motto", "copy"):
+        host.write_text(f"/etc/{name}", "something else")
+    answer = call(host)
+    assert answer["steps"] == ["Write /etc/motto", "Write /etc/copy"]
+    assert host.read_text("/etc/motto") == "YAML says what"
 
 
 def test_a_wish_for_a_restart_is_left_once_and_taken_back(host: FakeHost) -> None:
