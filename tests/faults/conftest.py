@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from gpulab.lab import Lab
 from labhost import LabHost
+
+from gpulab.lab import Lab
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,0 +1,71 @@
+# Copyright: (c) 2026, gpulab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Packages by exact name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import recorded
+from ansible_collections.gpulab.workstation.plugins.module_utils import _apt
+from ansible_collections.gpulab.workstation.plugins.module_utils._errors import OperatorError
+from fakehost import FakeHost
+
+LOG = "/var/log/gpulab/x.log"
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> FakeHost:
+    """Return a host whose apt knows gcc, headers and a mail server."""
+    policy = (0, recorded.text("apt/2.6.1-debian12-policy.txt"), "")
+    return FakeHost(tmp_path, {"apt-cache policy": policy, "apt-get": (0, "", "")})
+
+
+def test_unknown_and_virtual_packages_have_no_candidate(host: FakeHost) -> None:
+    names = ["gcc", "nothing-there", "linux-headers-amd64", "exim4-daemon-light", "default-mta"]
+    assert _apt.without_candidate(host, names) == ["nothing-there", "default-mta"]
+
+
+def test_the_lists_are_left_alone_where_they_know_everything(host: FakeHost) -> None:
+    _apt.install(host, ["gcc"], LOG)
+    assert [command[-1] for command in host.ran if command[0] == "apt-get"] == ["gcc"]
+    assert "--no-install-recommends" in host.ran[-1]
+
+
+def test_the_lists_are_brought_up_to_date_before_a_refusal(host: FakeHost) -> None:
+    with pytest.raises(OperatorError) as caught:
+        _apt.install(host, ["gcc", "linux-headers-9.9.9-own"], LOG)
+    assert caught.value.found == "apt knows no package linux-headers-9.9.9-own."
+    assert "gpu_driver_ignored_kernels" in caught.value.action
+    assert [command[-1] for command in host.ran if command[0] == "apt-get"] == ["update"]
+
+
+@pytest.mark.parametrize(
+    ("output", "words", "action"),
+    [
+        ("E: Could not get lock /var/lib/dpkg/lock-frontend. It is held by process 812 (unattended-upgr)\n",
+         "held by process 812", "cure what apt says"),
+        ("E: dpkg was interrupted, you must manually run 'dpkg --configure -a' to correct the problem.\n",
+         "dpkg was interrupted", "run 'dpkg --configure -a' on the host"),
+        ("", "it says nothing more", "cure"),
+    ],
+    ids=["locked", "interrupted", "silent"],
+)  # fmt: skip
+def test_a_failure_is_told_in_apts_words(host: FakeHost, output: str, words: str, action: str) -> None:
+    host.commands["apt-get"] = (100, output, "")
+    with pytest.raises(OperatorError) as caught:
+        _apt.purge(host, ["nvidia-driver-535"], LOG)
+    assert words in caught.value.found
+    assert action in caught.value.action
+
+
+def test_what_a_purge_takes_along_is_known_without_asking_for_nothing(host: FakeHost) -> None:
+    simulated = "Reading package lists...\nPurg nvidia-driver-535 [535.183]\nRemv cuda-demo:amd64 [12.9]\n"
+    host.commands["apt-get --simulate -q purge"] = (0, simulated, "")
+    assert _apt.removed_beside(host, ["nvidia-driver-535"]) == ("cuda-demo",)
+    host.ran.clear()
+    assert _apt.removed_beside(host, []) == ()
+    assert host.ran == []
