@@ -59,7 +59,8 @@ def _converge(
     if found.state == "running":
         return _still_running(found)
     waited_for = bool(asked["job"]) and asked["job"] == found.job
-    if found.state != "absent" and found.params == json.loads(json.dumps(params)) and (waited_for or (found.result or {}).get("ok")):
+    same_wishes = found.params == json.loads(json.dumps(params))
+    if found.state != "absent" and same_wishes and (waited_for or (found.result or {}).get("ok")):
         return _finish(host, component, found, check_mode=check_mode)
     # Nothing here to report: no job, one that failed unseen or was killed, or one that had other parameters.
     state = component.read(host)

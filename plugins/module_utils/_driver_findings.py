@@ -1,0 +1,240 @@
+# Copyright: (c) 2026, gpulab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is wrong with a driver: never judged by one file's existence or by an exit status."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_files as files
+from ansible_collections.gpulab.workstation.plugins.module_utils._driver_state import (
+    LIBRARIES,
+    DriverState,
+    Initramfs,
+    KernelState,
+    compiler_package,
+    header_metapackages,
+)
+from ansible_collections.gpulab.workstation.plugins.module_utils._driver_wanted import Wanted
+
+PROGRAMS = ("nvidia-smi", "nvidia-installer")  # the first to be used and the one that checks all others
+_TOOLS = ("dkms", "gcc", "kmod", "libc6-dev", "make", "tar")
+
+
+def served_kernels(state: DriverState, wanted: Wanted) -> tuple[KernelState, ...]:
+    """Return the installed kernels that must have a module: all but those the operator excepts."""
+    return tuple(kernel for kernel in state.kernels if kernel.release not in wanted.ignored_kernels)
+
+
+def install_reasons(state: DriverState, wanted: Wanted, *, proven: bool = True) -> tuple[str, ...]:
+    """Say why the .run has to be run; with ``proven`` also when only our proof of the installation is missing."""
+    record = state.record
+    if record is None:
+        return ("no driver from a .run is installed",)
+    if record.version is None:
+        return ("the record of the installation, /var/lib/nvidia/log, is damaged",)
+    if record.version != wanted.version:
+        return (f"driver {record.version} is installed",)
+    reasons = [*_dkms_reasons(state, wanted), *_flavour_reasons(state, wanted), *_user_space_reasons(state, wanted)]
+    if not reasons and state.sanity:
+        reasons.append(f"nvidia-installer --sanity: {state.sanity}")
+    if not reasons and proven:
+        reasons += _marker_reasons(state, wanted)
+    return tuple(reasons)
+
+
+def _dkms_reasons(state: DriverState, wanted: Wanted) -> list[str]:
+    entries = [entry for entry in state.dkms if entry.version == wanted.version]
+    if not entries:
+        return [f"DKMS does not know nvidia/{wanted.version}"]
+    if any(entry.state == "broken" for entry in entries):
+        return [f"DKMS has lost the source of nvidia/{wanted.version}"]
+    outside = [k for k in state.kernels if k.module and k.module.path and "/updates/" not in k.module.path]
+    return [f"the module of {kernel.release} lies outside DKMS ({kernel.module.path})" for kernel in outside
+            if kernel.module and kernel.module.version == wanted.version]  # fmt: skip
+
+
+def _flavour_reasons(state: DriverState, wanted: Wanted) -> list[str]:
+    """Compare flavours, of which an installation has one: that of the source that DKMS builds from."""
+    reasons = []
+    for kernel in served_kernels(state, wanted):
+        module = kernel.module
+        if module is None or module.version != wanted.version:
+            continue
+        if module.flavour != wanted.flavour:
+            reasons.append(f"the module of {kernel.release} is {module.flavour}, not {wanted.flavour}")
+        elif signing_pair(state, wanted) and not module.signer and kernel is state.target:
+            reasons.append(f"the module of {kernel.release} is not signed")
+    return reasons
+
+
+def _user_space_reasons(state: DriverState, wanted: Wanted) -> list[str]:
+    found = {library.soname: library for library in state.gpu.libraries}
+    reasons = []
+    for soname in LIBRARIES:
+        if soname not in found:
+            reasons.append(f"the linker finds no {soname}")
+        elif found[soname].version != wanted.version:
+            reasons.append(f"{soname} is {found[soname].path}")
+    reasons += [f"/usr/bin/{name} is missing or empty" for name in PROGRAMS if name not in state.programs]
+    if wanted.version not in state.firmware:
+        reasons.append(f"/lib/firmware/nvidia/{wanted.version} has no firmware")
+    return reasons
+
+
+def _marker_reasons(state: DriverState, wanted: Wanted) -> list[str]:
+    marker = state.marker
+    if marker is None or state.record is None or marker.record_digest != state.record.digest:
+        return ["nothing proves that the installation was finished"]
+    if wanted.artefact and marker.run_sha256 != wanted.artefact.sha256:
+        return [f"it was installed from another file (sha256 {marker.run_sha256[:12]}…)"]
+    return []
+
+
+def kernel_reasons(state: DriverState, wanted: Wanted) -> dict[str, str]:
+    """Say for which kernels DKMS has to build and install the module, and why."""
+    reasons = {}
+    for kernel in served_kernels(state, wanted):
+        entry = state.dkms_of(wanted.version, kernel.release)
+        if kernel.module is None:
+            reasons[kernel.release] = "it has no module" if not kernel.incomplete else kernel.incomplete
+        elif kernel.module.version != wanted.version:
+            reasons[kernel.release] = f"its module is {kernel.module.version}"
+        elif kernel.incomplete:
+            reasons[kernel.release] = kernel.incomplete
+        elif entry is None or not entry.sound:
+            said = f"{entry.state} ({entry.remark})" if entry and entry.remark else entry.state if entry else "nothing"
+            reasons[kernel.release] = f"DKMS says {said}"
+    return reasons
+
+
+def missing_packages(state: DriverState, wanted: Wanted) -> tuple[str, ...]:
+    """Return the packages that building needs: tools, each kernel's own compiler, its headers, the next one's too."""
+    needed = {*_TOOLS, *header_metapackages(state.installed_packages)}
+    for kernel in served_kernels(state, wanted):
+        compiler = compiler_package(kernel.compiler)
+        needed |= {compiler} if compiler else set()
+        needed |= {f"linux-headers-{kernel.release}"} if kernel.headers is None else set()
+    return tuple(sorted(needed - state.installed_packages))
+
+
+def signing_pair(state: DriverState, wanted: Wanted) -> tuple[str, str] | None:
+    """Return key and certificate to sign with: those asked for, else where Secure Boot is on the pair DKMS signs with.
+
+    nvidia-installer signs only when told to, even where DKMS has a key of its own.
+    """
+    if wanted.signing_key:
+        return wanted.signing_key, wanted.signing_certificate
+    if state.host.secure_boot.state == "on" and state.host.has_own_kernel:
+        for key in state.host.secure_boot.keys:
+            if key.enrolled and key.path in _PRIVATE:
+                return _PRIVATE[key.path], key.path
+    return None
+
+
+_PRIVATE = {
+    "/var/lib/shim-signed/mok/MOK.der": "/var/lib/shim-signed/mok/MOK.priv",
+    "/var/lib/dkms/mok.pub": "/var/lib/dkms/mok.key",
+}
+
+
+def stale_initramfs(state: DriverState) -> dict[str, str]:
+    """Say whose initramfs would load another driver than the one on disk; images without any are fine."""
+    stale = {}
+    for kernel in state.kernels:
+        image = kernel.initramfs
+        if image and (reason := _stale(image, kernel, state.settings_time)):
+            stale[kernel.release] = reason
+    return stale
+
+
+def _stale(image: Initramfs, kernel: KernelState, settings_time: float) -> str:
+    nvidia = [name for name in image.modules if name.startswith("nvidia")]
+    others = [name for name in image.modules if name.startswith(("nouveau", "nova"))]
+    if others and not image.has_our_settings:
+        return f"it holds {', '.join(others)} and not our modprobe settings"
+    if nvidia and kernel.module is None:
+        return "it holds an NVIDIA module and there is none on disk"
+    if nvidia and kernel.module_time > image.modified:
+        return "it holds an older NVIDIA module than the one on disk"
+    if image.modules and settings_time > image.modified:
+        return "it is older than our modprobe settings"
+    return ""
+
+
+def outdated_files(state: DriverState, wanted: Wanted) -> dict[str, str | None]:
+    """Return the files of ours that are not as they should be, with what they should hold."""
+    texts = files.managed_files(
+        wanted.module_options,
+        present=wanted.present,
+        hold_packages=wanted.hold_packages,
+        persistenced=wanted.persistenced and state.systemd,
+    )
+    return {path: text for path, text in texts.items() if state.files.get(path) != text}
+
+
+def reboot_reasons(state: DriverState, wanted: Wanted) -> tuple[str, ...]:
+    """Say what only a restart can bring about; nothing in a container, which has no kernel to start."""
+    if not state.host.has_own_kernel:
+        return ()
+    reasons, loaded = [], state.gpu.driver_loaded
+    if loaded and (loaded.version, loaded.flavour) != (wanted.version, wanted.flavour):
+        reasons.append(f"driver {loaded.version} ({loaded.flavour}) is loaded, {wanted.version} is installed")
+    for other in state.gpu.conflicting:
+        held = f" and holds {', '.join(other.bound_to)}" if other.bound_to else ""
+        reasons.append(f"{other.name} is loaded{held}")
+    target = state.target
+    if target and not state.runs_target:
+        reasons.append(f"kernel {state.host.running_kernel} runs but is not installed; {target.release} is")
+    return tuple(reasons)
+
+
+def can_load_now(state: DriverState) -> bool:
+    """Whether the module can be loaded without a restart: own kernel, a card, and no other driver on it."""
+    return state.runs_target and bool(state.gpu.nvidia_gpus) and not state.gpu.conflicting
+
+
+def must_unload(state: DriverState) -> bool:
+    """Whether another build of the module is loaded, which has to go before a new one can be tried."""
+    return state.gpu.driver_loaded is not None and state.runs_target
+
+
+def users_in_the_way(state: DriverState) -> tuple[str, ...]:
+    """Name the people and programs that would notice that the loaded module goes."""
+    holders = [f"{h.command} (pid {h.pid}, {h.user})" for h in state.gpu.processes if h.kind != "service"]
+    desktop = [f"the desktop ({state.host.display_manager or 'X or Wayland'})"] if state.host.desktop_running else []
+    return (*holders, *desktop, *(f"{s.user} ({s.what})" for s in state.host.sessions if not s.own))
+
+
+def describe(state: DriverState, paths: t.Iterable[str] = ()) -> dict[str, t.Any]:
+    """Return the state in the form that reports and diffs show."""
+    loaded = state.gpu.driver_loaded
+    return {
+        "installed": state.record.version if state.record else None,
+        "loaded": f"{loaded.version} {loaded.flavour}" if loaded else None,
+        "kernels": {
+            kernel.release: f"{kernel.module.version} {kernel.module.flavour}" if kernel.module else None
+            for kernel in state.kernels
+        },
+        "libraries": {library.soname: library.version for library in state.gpu.libraries},
+        "distro_packages": [package.name for package in state.gpu.packages],
+        "files": {path: (state.files.get(path) or "").splitlines() or None for path in paths},
+    }
+
+
+__all__ = [
+    "PROGRAMS",
+    "can_load_now",
+    "describe",
+    "install_reasons",
+    "kernel_reasons",
+    "missing_packages",
+    "must_unload",
+    "outdated_files",
+    "reboot_reasons",
+    "served_kernels",
+    "signing_pair",
+    "stale_initramfs",
+    "users_in_the_way",
+]

@@ -1,0 +1,79 @@
+# Copyright: (c) 2026, gpulab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Parts of a driver that no record and no package claims: what a lost record or an uninstaller leaves behind."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from ansible_collections.gpulab.workstation.plugins.module_utils._driver_state import driver_libraries
+from ansible_collections.gpulab.workstation.plugins.module_utils._host import Host
+
+LIBRARIES = "/usr/lib/x86_64-linux-gnu"
+INSTALLER_FILES = tuple(
+    f"{directory}/nvidia-installer-disable-nouveau.conf" for directory in ("/etc/modprobe.d", "/usr/lib/modprobe.d")
+)
+_VERSION = r"\d{3}\.\d+(\.\d+)?"
+_MODULE = r"nvidia(-[a-z]+)?\.ko(\.\w+)?"
+_LIBRARY_PLACES = (LIBRARIES, "/usr/lib/i386-linux-gnu", "/usr/lib32")
+# Names as the .manifest of a driver has them; a tool that only begins like one (nvidia-ctk) is none.
+_PROGRAM = (
+    r"nvidia-(smi|installer|uninstall|bug-report\.sh|persistenced|modprobe|xconfig|settings|debugdump|powerd|sleep\.sh"
+    r"|ngx-updater|pcc|cuda-mps-(control|server))"
+)
+_PLACES: tuple[tuple[str, str], ...] = (
+    ("/usr/bin", _PROGRAM),
+    (LIBRARIES, r"lib(GL|EGL|GLX|OpenGL|GLdispatch|GLESv1_CM|GLESv2)\.so\.\d+\.\d+\.\d+"),  # libglvnd, where none was
+    ("/usr/src", f"nvidia-{_VERSION}"),
+    ("/lib/firmware/nvidia", _VERSION),
+    ("/usr/lib/systemd/system", r"nvidia-(suspend|resume|hibernate|suspend-then-hibernate|powerd)\.service"),
+    ("/usr/lib/systemd/system-sleep", "nvidia"),
+    ("/usr/share/doc", r"NVIDIA_GLX-1\.0"),
+    ("/usr/share/nvidia", f"nvidia-application-profiles-{_VERSION}.*"),
+    ("/etc/OpenCL/vendors", r"nvidia\.icd"),
+    ("/etc/vulkan", r"nvidia_icd.*\.json"),
+    ("/etc/vulkan/icd.d", r"nvidia_icd.*\.json"),
+    ("/usr/share/vulkan/icd.d", r"nvidia_icd.*\.json"),
+    ("/usr/share/glvnd/egl_vendor.d", r"10_nvidia\.json"),
+    ("/usr/share/egl/egl_external_platform.d", r"\d+_nvidia.*\.json"),
+)  # fmt: skip
+_RECORDS = ("/var/lib/dkms/nvidia", "/var/lib/nvidia")
+
+
+def leftovers(host: Host) -> tuple[str, ...]:
+    """Return every part of a driver that dpkg does not know."""
+    found = [f"{place}/{name}" for place, pattern in _all_places(host) for name in _matching(host, place, pattern)]
+    for place in _LIBRARY_PLACES:
+        found += [f"{place}/{name}" for name, _version in driver_libraries(host.listdir(place))]
+    found += [path for path in _RECORDS if host.exists(path)]
+    packaged = owned_by_packages(host, found)
+    return tuple(path for path in found if path not in packaged)
+
+
+def _all_places(host: Host) -> t.Iterator[tuple[str, str]]:
+    yield from _PLACES
+    for release in host.listdir("/lib/modules"):
+        yield f"/lib/modules/{release}/updates/dkms", _MODULE
+        yield f"/lib/modules/{release}/kernel/drivers/video", _MODULE
+    for name in host.listdir("/etc/systemd/system"):
+        if name.startswith("systemd-") and name.endswith(".requires"):
+            yield f"/etc/systemd/system/{name}", r"nvidia-.*\.service"
+
+
+def _matching(host: Host, place: str, pattern: str) -> list[str]:
+    return [name for name in host.listdir(place) if re.fullmatch(pattern, name)]
+
+
+def owned_by_packages(host: Host, paths: t.Sequence[str]) -> set[str]:
+    """Return the paths that dpkg knows, under the name with or without /usr that a package may give them."""
+    if not paths:
+        return set()
+    spelled = {other: path for path in paths for other in (path, f"/usr{path}", path.removeprefix("/usr"))}
+    answer = host.run(["dpkg-query", "--search", *spelled], timeout_s=120).stdout
+    told = (line.partition(": ")[2].strip() for line in answer.splitlines())
+    return {spelled[path] for path in told if path in spelled}
+
+
+__all__ = ["INSTALLER_FILES", "LIBRARIES", "leftovers", "owned_by_packages"]

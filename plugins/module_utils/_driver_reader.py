@@ -1,0 +1,177 @@
+# Copyright: (c) 2026, gpulab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Read the driver's state from a host. Changes nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import typing as t
+
+from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_files as files
+from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_findings as findings
+from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_state as states
+from ansible_collections.gpulab.workstation.plugins.module_utils._apt import removed_beside
+from ansible_collections.gpulab.workstation.plugins.module_utils._driver_leftovers import (
+    INSTALLER_FILES,
+    LIBRARIES,
+    leftovers,
+)
+from ansible_collections.gpulab.workstation.plugins.module_utils._driver_refusals import SYSTEM_PLACES
+from ansible_collections.gpulab.workstation.plugins.module_utils._driver_wanted import Wanted
+from ansible_collections.gpulab.workstation.plugins.module_utils._gpu_facts import GpuFacts
+from ansible_collections.gpulab.workstation.plugins.module_utils._gpu_reader import read_gpu
+from ansible_collections.gpulab.workstation.plugins.module_utils._host import Host
+from ansible_collections.gpulab.workstation.plugins.module_utils._host_facts import HostFacts, parse_mokutil_test_key
+from ansible_collections.gpulab.workstation.plugins.module_utils._host_reader import read_host
+from ansible_collections.gpulab.workstation.plugins.module_utils._reading import Reading
+
+RECORD = "/var/lib/nvidia/log"
+ALTERNATE = "/usr/lib/nvidia/alternate-install-present"
+_INSTALLER_COMM = "nvidia-installer"[:15]  # as /proc/PID/comm cuts names, proc(5)
+_SANITY_LIMIT_S = 300.0
+_HEAD_BYTES = 256
+
+
+def read_driver(host: Host, wanted: Wanted) -> states.DriverState:
+    """Read everything; the costly comparison of every installed file comes last and only where all else is well."""
+    reading = Reading(host)
+    about_host = read_host(reading, [*SYSTEM_PLACES, *wanted.work_directories])
+    kernels = _installed_kernels(reading, about_host)
+    about_gpu = read_gpu(reading, kernels)
+    state = states.DriverState(
+        host=about_host,
+        gpu=about_gpu,
+        kernels=tuple(_kernel(reading, about_host, about_gpu, release) for release in kernels),
+        dkms=_dkms(reading),
+        record=read_record(host),
+        marker=states.parse_marker(reading.text(files.MARKER)),
+        programs=tuple(name for name in findings.PROGRAMS if _is_program(reading, f"/usr/bin/{name}")),
+        firmware=_firmware(reading),
+        strays=tuple((f"{LIBRARIES}/{n}", v) for n, v in states.driver_libraries(reading.names(LIBRARIES))),
+        installed_packages=_installed_packages(reading),
+        collateral=removed_beside(host, [package.name for package in about_gpu.packages]),
+        alternate_mark=host.exists(ALTERNATE),
+        files={path: reading.text(path) for path in (files.MODPROBE, files.PIN, files.UNATTENDED, files.UNIT)},
+        settings_time=_time(reading, files.MODPROBE),
+        installers=_installers(reading),
+        signing=_signing(host, wanted),
+        **_service(reading),
+    )
+    state = dataclasses.replace(state, unreadable=tuple(reading.unreadable))
+    if wanted.present and state.record is not None and state.record.version is not None:
+        return _with_sanity(host, state, wanted)
+    written = tuple(path for path in INSTALLER_FILES if host.exists(path))
+    return dataclasses.replace(state, leftovers=leftovers(host), installer_files=written)
+
+
+def read_record(host: Host) -> states.Record | None:
+    """Read nvidia-installer's record of what it installed."""
+    head = host.read_bytes(RECORD, _HEAD_BYTES)
+    return None if head is None else states.parse_record(head, host.sha256(RECORD) or "")
+
+
+def _with_sanity(host: Host, state: states.DriverState, wanted: Wanted) -> states.DriverState:
+    """Add --sanity where nothing else is wrong; a log of its own keeps it from truncating the installation's."""
+    if findings.install_reasons(state, wanted, proven=False):
+        return state
+    command = ["/usr/bin/nvidia-installer", "--sanity", "--silent", "--log-file-name=/dev/null"]
+    done = host.run(command, timeout_s=_SANITY_LIMIT_S)
+    errors = [line.removeprefix("ERROR: ") for line in done.stderr.splitlines() if line.startswith("ERROR:")]
+    return dataclasses.replace(state, sanity="" if done.ok else " ".join(errors) or f"it ended with {done.rc}")
+
+
+def _installed_kernels(reading: Reading, host: HostFacts) -> list[str]:
+    """Return the kernels that can boot or run and have modules; a failed run leaves directories that look like more."""
+    return [
+        kernel.release
+        for kernel in host.kernels
+        if (kernel.image or kernel.release == host.running_kernel)
+        and reading.host.exists(f"/lib/modules/{kernel.release}/kernel")
+    ]
+
+
+def _kernel(reading: Reading, host: HostFacts, gpu: GpuFacts, release: str) -> states.KernelState:
+    known = next(kernel for kernel in host.kernels if kernel.release == release)
+    module = next((module for module in gpu.driver_on_disk if module.kernel == release), None)
+    done = reading.host.run(["modinfo", "-k", release, "-F", "vermagic", *states.MODULES], timeout_s=20)
+    nothing = module is None and all("not found" in line for line in done.stderr.splitlines())
+    return states.KernelState(
+        release=release,
+        headers=known.headers,
+        compiler=known.compiler,
+        module=module,
+        module_time=_time(reading, module.path if module else ""),
+        incomplete="" if nothing else states.parse_vermagic(done.stdout, done.stderr, release),
+        initramfs=read_initramfs(reading, release),
+    )
+
+
+def _time(reading: Reading, path: str) -> float:
+    found = reading.host.status(path) if path else None
+    return found.mtime if found else 0.0
+
+
+def read_initramfs(reading: Reading, release: str) -> states.Initramfs | None:
+    """List the initramfs of a kernel; None where there is none or nobody can list it, which is noted."""
+    path = f"/boot/initrd.img-{release}"
+    found = reading.host.status(path)
+    if found is None or found.size == 0:
+        return None
+    listing = reading.output(["lsinitramfs", path], f"initramfs of {release}")
+    return None if listing is None else states.parse_initramfs(listing, path, found.mtime, files.SETTINGS)
+
+
+def _dkms(reading: Reading) -> tuple[states.DkmsEntry, ...]:
+    if not reading.host.which("dkms"):
+        return ()
+    return states.parse_dkms_status(reading.output(["dkms", "status"], "DKMS") or "")
+
+
+def _is_program(reading: Reading, path: str) -> bool:
+    found = reading.host.status(path)
+    return found is not None and found.kind == "file" and found.size > 0 and bool(found.mode & 0o100)
+
+
+def _firmware(reading: Reading) -> tuple[str, ...]:
+    root = "/lib/firmware/nvidia"
+    versions = [name for name in reading.names(root) if re.fullmatch(r"\d{3}\.\d+(\.\d+)?", name)]
+    return tuple(v for v in versions if any(n.startswith("gsp_") for n in reading.names(f"{root}/{v}")))
+
+
+def _installed_packages(reading: Reading) -> frozenset[str]:
+    columns = "${Package}\\t${db:Status-Abbrev}\\n"
+    return states.parse_installed_packages(reading.output(["dpkg-query", "-W", f"-f={columns}"], "packages") or "")
+
+
+def _service(reading: Reading) -> dict[str, t.Any]:
+    host, accounts = reading.host, reading.text("/etc/passwd") or ""
+    answers = {"account": any(line.startswith(f"{files.ACCOUNT}:") for line in accounts.splitlines())}
+    if host.exists("/run/systemd/system"):
+        answers["unit_enabled"] = host.run(["systemctl", "is-enabled", files.UNIT_NAME], timeout_s=20).ok
+        answers["unit_active"] = host.run(["systemctl", "is-active", files.UNIT_NAME], timeout_s=20).ok
+    return answers
+
+
+def _installers(reading: Reading) -> tuple[states.Process, ...]:
+    found = []
+    for pid in (name for name in reading.names("/proc") if name.isdigit()):
+        try:
+            comm = reading.host.read_text(f"/proc/{pid}/comm") or ""
+        except OSError:  # it has ended meanwhile
+            continue
+        if comm.strip() == _INSTALLER_COMM:
+            found.append(states.Process(int(pid), reading.host.readlink(f"/proc/{pid}/cwd") or "an unknown directory"))
+    return tuple(found)
+
+
+def _signing(host: Host, wanted: Wanted) -> tuple[bool | None, bool, bool]:
+    if not wanted.signing_key:
+        return None, False, False
+    answer = host.run(["mokutil", "--test-key", wanted.signing_certificate], timeout_s=20)
+    enrolled = parse_mokutil_test_key(answer.stdout + answer.stderr)
+    return enrolled, host.exists(wanted.signing_key), host.exists(wanted.signing_certificate)
+
+
+__all__ = ["ALTERNATE", "RECORD", "read_driver", "read_initramfs", "read_record"]

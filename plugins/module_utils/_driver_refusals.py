@@ -1,0 +1,193 @@
+# Copyright: (c) 2026, gpulab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Why the driver must not be touched now; all reasons at once, before the first change."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_findings as findings
+from ansible_collections.gpulab.workstation.plugins.module_utils._driver_state import DriverState
+from ansible_collections.gpulab.workstation.plugins.module_utils._driver_wanted import Wanted
+from ansible_collections.gpulab.workstation.plugins.module_utils._errors import OperatorError
+from ansible_collections.gpulab.workstation.plugins.module_utils._host_facts import Place
+
+SYSTEM_PLACES = ("/usr", "/lib/modules", "/var/lib")
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """One reason: what was found, what was expected, what to do."""
+
+    found: str
+    expected: str
+    action: str
+
+
+def refuse(refusals: list[Refusal]) -> None:
+    """Raise all refusals as one error; nothing where there is none."""
+    if refusals:
+        raise OperatorError(
+            found=" ".join(dict.fromkeys(f"{r.found}." for r in refusals)),
+            expected=" ".join(dict.fromkeys(f"{r.expected}." for r in refusals)),
+            action=" ".join(dict.fromkeys(f"{r.action}." for r in refusals)) + " Nothing has been changed.",
+        )
+
+
+def install_refusals(state: DriverState, wanted: Wanted) -> list[Refusal]:
+    """Return what speaks against running the .run on this host."""
+    return [
+        *_kernel_refusals(state),
+        *_package_refusals(state, wanted),
+        *_space_refusals(state, wanted),
+        *running_refusals(state, wanted),
+    ]
+
+
+def build_refusals(state: DriverState, wanted: Wanted) -> list[Refusal]:
+    """Return what speaks against building a module at all: modules that this machine would not load."""
+    if not state.host.root:
+        return [Refusal(f"this runs as {state.host.user}", "root", "set become: true")]
+    return [*_installer_refusals(state, wanted), *_signing_refusals(state, wanted)]
+
+
+def running_refusals(state: DriverState, wanted: Wanted) -> list[Refusal]:
+    """Return who would be disturbed when the loaded module is taken away."""
+    people = findings.users_in_the_way(state) if findings.must_unload(state) and not wanted.allow_running else ()
+    if not people:
+        return []
+    return [
+        Refusal(
+            f"the loaded NVIDIA module has to go, but here are: {', '.join(people)}",
+            "nobody who uses the cards, no desktop and nobody logged in",
+            "wait until they are gone, or set gpu_driver_allow_running to install beside the loaded module and restart"
+            " afterwards",
+        )
+    ]
+
+
+def work_place(state: DriverState, wanted: Wanted) -> Place | None:
+    """Choose where to unpack: the first candidate that can run programs and has the space."""
+    places = {place.path: place for place in state.host.places}
+    for path in wanted.work_directories:
+        place = places.get(path)
+        if place and not place.noexec and not place.read_only and place.free_bytes >= wanted.work_bytes:
+            return place
+    return None
+
+
+def _kernel_refusals(state: DriverState) -> list[Refusal]:
+    if state.target is None:
+        return [
+            Refusal(
+                "no kernel is installed (nothing in /lib/modules belongs to a kernel in /boot)",
+                "a kernel of the distribution, for which the module can be built",
+                "install linux-image-generic (Ubuntu) or linux-image-amd64 (Debian)",
+            )
+        ]
+    return []
+
+
+def _package_refusals(state: DriverState, wanted: Wanted) -> list[Refusal]:
+    names = ", ".join(package.name for package in state.gpu.packages)
+    if names and not wanted.replace_distro_driver:
+        return [
+            Refusal(
+                f"the distribution's driver is installed: {names}",
+                "no second driver",
+                "purge these packages, or set gpu_driver_replace_distro_driver to have it done",
+            )
+        ]
+    if state.collateral:
+        return [
+            Refusal(
+                f"purging the distribution's driver would also remove {', '.join(state.collateral)}",
+                "packages that only the driver needs",
+                "remove them yourself, or make them independent of the driver's packages",
+            )
+        ]
+    if state.alternate_mark and not names:
+        return [
+            Refusal(
+                "/usr/lib/nvidia/alternate-install-present marks another driver, but no package of one is installed",
+                "one driver",
+                "find out who put the file there ('dpkg -S' names the package), remove that driver and the file",
+            )
+        ]
+    return []
+
+
+def _space_refusals(state: DriverState, wanted: Wanted) -> list[Refusal]:
+    refusals = []
+    if work_place(state, wanted) is None:
+        tried = "; ".join(_place_words(p) for p in state.host.places if p.path in wanted.work_directories)
+        refusals.append(
+            Refusal(
+                f"no directory to unpack the driver in: {tried or 'no candidate could be read'}",
+                f"{_mb(wanted.work_bytes)} free on a file system without noexec",
+                "free space, or name another directory in gpu_driver_work_directories",
+            )
+        )
+    full = {p.mount_point: p for p in state.host.places
+            if p.path in SYSTEM_PLACES and (p.free_bytes < wanted.system_bytes or p.read_only)}  # fmt: skip
+    return refusals + [
+        Refusal(
+            f"{place.mount_point} is read-only"
+            if place.read_only
+            else f"{_mb(place.free_bytes)} free on {place.mount_point}",
+            f"{_mb(wanted.system_bytes)} for the driver (with less, nvidia-installer removes the old driver, copies"
+            " half of the new one and may still end with status 0)",
+            f"free space on {place.mount_point}",
+        )
+        for place in full.values()
+    ]
+
+
+def _installer_refusals(state: DriverState, wanted: Wanted) -> list[Refusal]:
+    own = tuple(f"{directory}/" for directory in wanted.work_directories)
+    foreign = [p for p in state.installers if not p.directory.startswith(own)]
+    return [
+        Refusal(
+            f"an nvidia-installer is at work (pid {process.pid} in {process.directory})",
+            "no other installation at the same time",
+            "wait until it has ended",
+        )
+        for process in foreign
+    ]
+
+
+def _signing_refusals(state: DriverState, wanted: Wanted) -> list[Refusal]:
+    enrolled, key_there, certificate_there = state.signing
+    missing = [p for p, there in ((wanted.signing_key, key_there), (wanted.signing_certificate, certificate_there))
+               if p and not there]  # fmt: skip
+    if missing:
+        return [Refusal(f"{' and '.join(missing)} are not on this host", "the pair to sign with", "bring it there")]
+    if not state.host.has_own_kernel or state.host.secure_boot.state != "on":
+        return []
+    if wanted.signing_key and enrolled:
+        return []
+    if not wanted.signing_key and findings.signing_pair(state, wanted):
+        return []
+    what = wanted.signing_certificate or "no certificate of DKMS"
+    said = "is enrolled" if not wanted.signing_key else "is not enrolled" if enrolled is False else "may be enrolled"
+    return [
+        Refusal(
+            f"Secure Boot is on and {what} {said}, so the kernel would not load the module",
+            "a signing certificate that the firmware knows",
+            "enrol one ('mokutil --import CERTIFICATE', then one visit to the console at the next start) and name the"
+            " pair in gpu_driver_signing_key and gpu_driver_signing_certificate, or turn Secure Boot off",
+        )
+    ]
+
+
+def _place_words(place: Place) -> str:
+    flags = [word for word, given in (("noexec", place.noexec), ("read-only", place.read_only)) if given]
+    return f"{place.path} on {place.mount_point} ({', '.join([*flags, _mb(place.free_bytes) + ' free'])})"
+
+
+def _mb(size: int) -> str:
+    return f"{size / 1e6:,.0f} MB"
+
+
+__all__ = ["SYSTEM_PLACES", "Refusal", "build_refusals", "install_refusals", "refuse", "running_refusals", "work_place"]

@@ -1,0 +1,219 @@
+# Copyright: (c) 2026, gpulab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The changes around nvidia-installer: DKMS, initramfs, the service, and what an uninstallation leaves behind."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_files as files
+from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_findings as findings
+from ansible_collections.gpulab.workstation.plugins.module_utils._driver_leftovers import (
+    LIBRARIES,
+    leftovers,
+    owned_by_packages,
+)
+from ansible_collections.gpulab.workstation.plugins.module_utils._driver_reader import read_driver
+from ansible_collections.gpulab.workstation.plugins.module_utils._driver_state import (
+    MODULES,
+    driver_libraries,
+    parse_dkms_status,
+    parse_vermagic,
+)
+from ansible_collections.gpulab.workstation.plugins.module_utils._driver_wanted import Wanted
+from ansible_collections.gpulab.workstation.plugins.module_utils._errors import OperatorError
+from ansible_collections.gpulab.workstation.plugins.module_utils._host import Completed, Host
+
+BUILD_LIMIT_S = 3600.0
+_TREE = "/var/lib/dkms/nvidia"
+_ERRORS_SHOWN = 3
+
+
+def build_with_dkms(host: Host, version: str, kernel: str, log: str) -> None:
+    """Build and install the module for a kernel from the source that DKMS has, whatever was built there before.
+
+    `dkms install` alone would take a damaged earlier build as it is.
+    """
+    if is_served(host, version, kernel):  # apt's own hook has built it when the headers came
+        return
+    source = f"/usr/src/nvidia-{version}"
+    if not host.exists(f"{source}/dkms.conf"):
+        raise OperatorError(
+            found=f"{source}/dkms.conf is missing.",
+            expected="the source of the modules, which nvidia-installer leaves there.",
+            action="remove the driver with gpu_driver_state=absent and run again.",
+        )
+    host.run(["dkms", "remove", "-m", "nvidia", "-v", version, "-k", kernel], timeout_s=600, log=log)
+    done = host.run(
+        ["dkms", "install", "--force", "-m", "nvidia", "-v", version, "-k", kernel], timeout_s=BUILD_LIMIT_S, log=log
+    )
+    if not done.ok:
+        make_log = host.read_text(f"{_TREE}/{version}/build/make.log") or ""
+        raise OperatorError(
+            found=f"DKMS could not build nvidia/{version} for {kernel}: {compiler_errors(make_log or done.stdout)}.",
+            expected="a module for every installed kernel.",
+            action=f"read {_TREE}/{version}/build/make.log; mostly the kernel is newer than the driver supports: choose"
+            " a newer driver, remove that kernel, or except it in gpu_driver_ignored_kernels.",
+        )
+    host.run(["depmod", kernel], timeout_s=600, log=log)
+
+
+def is_served(host: Host, version: str, kernel: str) -> bool:
+    """Whether DKMS, depmod and the files agree that the kernel has the driver's modules."""
+    entries = parse_dkms_status(host.run(["dkms", "status"], timeout_s=60).stdout)
+    sound = any(entry.sound and (entry.version, entry.kernel) == (version, kernel) for entry in entries)
+    found = host.run(["modinfo", "-k", kernel, "-F", "version", "nvidia"], timeout_s=20)
+    magic = host.run(["modinfo", "-k", kernel, "-F", "vermagic", *MODULES], timeout_s=20)
+    return sound and found.stdout.strip() == version and not parse_vermagic(magic.stdout, magic.stderr, kernel)
+
+
+def compiler_errors(text: str) -> str:
+    """Return the first errors of a build in one line."""
+    errors = [" ".join(line.split()) for line in text.splitlines() if re.search(r"\berror\b|\bError \d|Error!", line)]
+    return "; ".join(errors[:_ERRORS_SHOWN]) or "it does not say why"
+
+
+def forget(host: Host, version: str, log: str) -> None:
+    """Remove every trace of a driver version from DKMS; a broken entry only yields to the removal of its directory."""
+    host.run(["dkms", "remove", "-m", "nvidia", "-v", version, "--all"], timeout_s=600, log=log)
+    host.remove(f"{_TREE}/{version}")
+    if not [name for name in host.listdir(_TREE) if name != "original_module"]:
+        host.remove(_TREE)
+    source = f"/usr/src/nvidia-{version}"
+    if not owned_by_packages(host, [source]):
+        host.remove(source)
+
+
+def remove_strays(host: Host, paths: t.Sequence[str], log: str) -> None:
+    """Remove libraries of other driver versions that no package owns, and let the linker look again."""
+    packaged = owned_by_packages(host, paths)
+    for path in paths:
+        if path not in packaged:
+            host.remove(path)
+    host.run(["ldconfig"], timeout_s=120, log=log)
+
+
+def tidy(host: Host, version: str, log: str) -> None:
+    """Remove other versions; an uninstallation may only just have put an altered library of its version back."""
+    entries = parse_dkms_status(host.run(["dkms", "status"], timeout_s=60).stdout)
+    for other in sorted({entry.version for entry in entries if entry.version != version}):
+        forget(host, other, log)
+    found = driver_libraries(host.listdir(LIBRARIES))
+    remove_strays(host, [f"{LIBRARIES}/{name}" for name, of in found if of != version], log)
+
+
+def update_initramfs(host: Host, wanted: Wanted, log: str) -> None:
+    """Update the images that would load another driver than the one on disk; it takes minutes, so no others."""
+    for kernel in findings.stale_initramfs(read_driver(host, wanted)):
+        done = host.run(["update-initramfs", "-u", "-k", kernel], timeout_s=BUILD_LIMIT_S, log=log)
+        if not done.ok:
+            raise OperatorError(
+                found=f"update-initramfs ended with {done.rc} for {kernel}: {_last(done)}.",
+                expected=f"/boot/initrd.img-{kernel} with the present driver.",
+                action="check the space in /boot ('df /boot'), remove old kernels, run again; do not restart before.",
+            )
+
+
+def enable_service(host: Host, log: str) -> None:
+    """Create the account, enable the daemon, and start it where the module is loaded."""
+    accounts = host.read_text("/etc/passwd") or ""
+    if not any(line.startswith(f"{files.ACCOUNT}:") for line in accounts.splitlines()):
+        command = ["useradd", "--system", "--user-group", "--no-create-home", "--home-dir", "/"]
+        command += ["--shell", "/usr/sbin/nologin", "--comment", "NVIDIA Persistence Daemon", files.ACCOUNT]
+        _must(host.run(command, timeout_s=60, log=log), "account")
+    _must(host.run(["systemctl", "daemon-reload"], timeout_s=120, log=log), "systemd")
+    _must(host.run(["systemctl", "enable", files.UNIT_NAME], timeout_s=120, log=log), "service")
+    if host.exists("/sys/module/nvidia"):
+        host.run(["systemctl", "restart", files.UNIT_NAME], timeout_s=120, log=log)
+
+
+def disable_service(host: Host, log: str) -> None:
+    """Stop the daemon and forget its unit."""
+    host.run(["systemctl", "disable", "--now", files.UNIT_NAME], timeout_s=120, log=log)
+    host.remove(files.UNIT)
+    host.run(["systemctl", "daemon-reload"], timeout_s=120, log=log)
+
+
+def remove_account(host: Host, log: str) -> None:
+    """Remove the daemon's account (its group goes with it)."""
+    _must(host.run(["userdel", files.ACCOUNT], timeout_s=60, log=log), "account")
+
+
+def load_module(host: Host, log: str) -> None:
+    """Load the module, which is the only proof that this kernel takes it."""
+    if host.exists("/sys/module/nvidia"):
+        return
+    for module in ("nvidia", "nvidia-uvm", "nvidia-drm"):
+        done = host.run(["modprobe", module], timeout_s=120, log=log)
+        if not done.ok:
+            raise OperatorError(
+                found=f"'modprobe {module}' ended with {done.rc}: {_last(done)}.",
+                expected="the module to be taken by the running kernel and to find the card.",
+                action="read the end of 'dmesg'; 'Key was rejected' means Secure Boot, 'No such device' a card that"
+                " this driver or this flavour of its modules does not drive.",
+            )
+
+
+def sweep(host: Host, log: str) -> None:
+    """Remove what no record claims: altered libraries, DKMS modules the uninstaller could not remove, records, logs.
+
+    Left in place, nvidia-installer would keep these files and put them back when it is uninstalled.
+    """
+    found = leftovers(host)
+    for path in found:
+        host.remove(path)
+    _remove_links_to(host, (path.rsplit("/", 1)[1] for path in found))
+    host.run(["ldconfig"], timeout_s=120, log=log)
+    for kernel in host.listdir("/lib/modules"):
+        if host.exists(f"/lib/modules/{kernel}/kernel"):
+            host.run(["depmod", kernel], timeout_s=600, log=log)
+    host.remove(files.MARKER)
+    for name in ("nvidia-installer.log", "nvidia-uninstall.log"):
+        host.remove(f"/var/log/{name}")
+
+
+def _remove_links_to(host: Host, gone: t.Iterable[str]) -> None:
+    """Remove links of links (libcuda.so to libcuda.so.1) whose library is gone; others that lead nowhere stay."""
+    stems = tuple({f"{name.partition('.so')[0]}.so" for name in gone if ".so" in name})
+    links = [(name, target) for name, target in _links(host) if target.startswith(stems) or driver_libraries([target])]
+    for name, _target in links:
+        if not host.exists(f"{LIBRARIES}/{name}"):
+            host.remove(f"{LIBRARIES}/{name}")
+
+
+def _links(host: Host) -> list[tuple[str, str]]:
+    found = ((name, host.readlink(f"{LIBRARIES}/{name}")) for name in host.listdir(LIBRARIES))
+    return [(name, target.rsplit("/", 1)[-1]) for name, target in found if target]
+
+
+def _must(done: Completed, what: str) -> None:
+    if not done.ok:
+        raise OperatorError(
+            found=f"'{' '.join(done.argv)}' ended with {done.rc}: {_last(done)}.",
+            expected=f"the {what} of the persistence daemon to be set up.",
+            action="cure what it says, or set gpu_driver_persistenced to false, then run again.",
+        )
+
+
+def _last(done: Completed) -> str:
+    lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+    return " ".join(lines[-3:]) or "it says nothing"
+
+
+__all__ = [
+    "BUILD_LIMIT_S",
+    "build_with_dkms",
+    "compiler_errors",
+    "disable_service",
+    "enable_service",
+    "forget",
+    "is_served",
+    "load_module",
+    "remove_account",
+    "remove_strays",
+    "sweep",
+    "tidy",
+    "update_initramfs",
+]

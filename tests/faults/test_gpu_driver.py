@@ -1,0 +1,333 @@
+# Copyright: (c) 2026, gpulab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Faults around the driver: refused before the first change, or found and cured.
+
+Two hosts serve the whole file, because an installation takes half a minute: one that every test must leave untouched,
+and one with a driver that the tests break and the role repairs.
+"""
+
+from __future__ import annotations
+
+import re
+import typing as t
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from labhost import LabHost, PlayResult
+
+from gpulab.lab import Fault, Lab
+
+OLD = "575.64.05"
+UNIT = "gpulab-gpu-driver"
+PLACES = """/usr/bin/nvidia-* /usr/lib/x86_64-linux-gnu/lib*nvidia* /usr/lib/x86_64-linux-gnu/libcuda* /usr/src/nvidia-*
+/lib/firmware/nvidia /lib/modules/*/updates /lib/modules/*/kernel/drivers/video /etc/modprobe.d /usr/lib/modprobe.d
+/etc/apt /etc/systemd/system /var/lib/dkms /var/lib/nvidia /var/lib/gpulab""".replace("\n", " ")
+# Builds leave different logs, keys and directories; the uninstaller's list of directories is written anew by every run.
+SAME = f"""find {PLACES} -not -path '*/log/*' -not -path '*/build*' -not -name 'mok.*' -not -name dirs \
+  -not -path '/var/lib/gpulab/jobs*' -printf '%p %y %m %l\\n' 2> /dev/null | sort
+find {PLACES} -type f -not -path '*/log/*' -not -path '*/build/*' -not -name 'mok.*' -not -name dirs -not -name '*.ko' \
+  -not -path '/var/lib/gpulab/*' 2> /dev/null | sort | xargs sha256sum"""
+# Apt's lists and the account of the job itself are no change to the host's driver.
+CHANGED = """find /etc /usr /lib/modules /var/lib /opt -newer /root/mark -not -path '/var/lib/systemd*' \
+  -not -path '/var/lib/apt*' -not -path '/var/lib/gpulab*' -not -path /var/lib -not -path '/etc/mtab'"""
+
+
+class DrivenHost(t.NamedTuple):
+    """A host with the driver, and what its file tree looks like when nothing is wrong."""
+
+    host: LabHost
+    version: str
+    tree: str
+    installed: PlayResult
+
+
+def differences(driven: DrivenHost, ignored: str = "(nothing)") -> list[str]:
+    """Return what differs from the undisturbed installation: links, modes and contents."""
+    now, then = set(driven.host.sh(SAME).stdout.splitlines()), set(driven.tree.splitlines())
+    found = sorted([f"+{line}" for line in now - then] + [f"-{line}" for line in then - now])
+    return [line for line in found if ignored not in line]
+
+
+def release(lab: Lab, version: str = "", **changes: t.Any) -> dict[str, t.Any]:
+    """Return a stand-in's entry as the catalogue would give it."""
+    known = [standin for standin in lab.standins if standin.kind == "driver"]
+    found = lab.add_standin("driver", version) if version else known[0]
+    entry = {
+        "version": found.version, "flavour": "open", "file": found.file, "size": found.size, "sha256": found.sha256,
+        "sources": [found.url(lab.depot_url)], "standin": True,
+    }  # fmt: skip
+    return {**entry, **changes}
+
+
+def new_host(lab: Lab, name: str, directory: Path) -> LabHost:
+    lab.add_host(name)
+    return LabHost(lab, name, directory)
+
+
+@pytest.fixture(scope="module")
+def untouched(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabHost]:
+    yield new_host(lab, "driver-untouched", tmp_path_factory.mktemp("untouched"))
+    lab.remove_host("driver-untouched")
+
+
+@pytest.fixture(scope="module")
+def driven(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DrivenHost]:
+    """Give ours to a host with a distribution's driver: the first source is gone, the second breaks off once."""
+    host = new_host(lab, "driver-driven", tmp_path_factory.mktemp("driven"))
+    host.sh(PACKAGES)
+    good = release(lab)
+    missing = f"{lab.depot_url}/files/not-there.run"
+    lab.set_faults(Fault("/files/NVIDIA-*.run", "truncate", bytes=300_000, times=1))
+    result = host.apply("gpu_driver", gpu_driver_release={**good, "sources": [missing, *good["sources"]]})
+    lab.set_faults()
+    assert result.rc == 0, result.stdout
+    yield DrivenHost(host, good["version"], host.sh(SAME).stdout, result)
+    lab.remove_host("driver-driven")
+
+
+PACKAGES = r"""
+cd /root; for name in nvidia-driver-535 libnvidia-compute-535 nvidia-container-toolkit cuda-keyring; do
+  mkdir -p $name/DEBIAN $name/usr/share/$name; touch $name/usr/share/$name/part
+  printf 'Package: %s\nVersion: 535.183.01-1\nArchitecture: all\nMaintainer: lab <lab@example.org>\nDescription: x\n' \
+    $name > $name/DEBIAN/control
+done
+mkdir -p nvidia-driver-535/usr/lib/nvidia; touch nvidia-driver-535/usr/lib/nvidia/alternate-install-present
+for name in */DEBIAN; do dpkg-deb -b ${name%/DEBIAN} > /dev/null; done
+dpkg -i ./*.deb > /dev/null"""
+
+
+def untouched_after(host: LabHost, **variables: t.Any) -> str:
+    """Apply the role, which must refuse; return its message after making sure that nothing was changed."""
+    host.sh("touch /root/mark; sleep 0.01")
+    result = host.apply("gpu_driver", **variables)
+    assert result.failed == 1, result.stdout
+    assert host.sh(CHANGED).stdout == ""
+    return result.message
+
+
+def test_a_wrong_sha256_stops_before_any_change(lab: Lab, untouched: LabHost) -> None:
+    message = untouched_after(untouched, gpu_driver_release=release(lab, sha256="0" * 64))
+    assert release(lab)["file"] in message
+    assert f"with sha256 {release(lab)['sha256']}" in message
+    assert f"expected: a file with sha256 {'0' * 64}" in message.lower()
+
+
+def test_a_page_of_html_is_not_taken_for_a_driver(lab: Lab, untouched: LabHost) -> None:
+    lab.set_faults(Fault("/files/NVIDIA-*.run", "html"))
+    message = untouched_after(untouched, gpu_driver_release=release(lab))
+    lab.set_faults()
+    assert "sent an HTML page where the file should be" in message
+
+
+def test_noexec_and_full_directories_are_refused_with_figures(lab: Lab, untouched: LabHost) -> None:
+    for path, options in (("/mnt/noexec", "noexec,size=600M"), ("/mnt/small", "size=20M")):
+        command = f"mkdir -p {path} && mount -t tmpfs -o {options} tmpfs {path}"
+        assert lab.exec(untouched.name, command, privileged=True).returncode == 0
+    directories = ["/mnt/noexec", "/mnt/small"]
+    message = untouched_after(untouched, gpu_driver_release=release(lab), gpu_driver_work_directories=directories)
+    assert "/mnt/noexec on /mnt/noexec (noexec" in message
+    assert "/mnt/small on /mnt/small (21 MB free)" in message
+
+
+def test_a_full_cache_is_refused_before_the_download_ends(lab: Lab, untouched: LabHost) -> None:
+    cache = "/mnt/small/cache"
+    message = untouched_after(untouched, gpu_driver_release=release(lab), gpu_driver_cache_directory=cache)
+    assert "free on /mnt/small" in message
+
+
+def test_a_distro_driver_is_refused_when_it_may_not_be_replaced(lab: Lab, untouched: LabHost) -> None:
+    untouched.sh(PACKAGES)
+    message = untouched_after(untouched, gpu_driver_release=release(lab), gpu_driver_replace_distro_driver=False)
+    assert "libnvidia-compute-535, nvidia-driver-535" in message
+    untouched.sh("dpkg --purge nvidia-driver-535 libnvidia-compute-535 > /dev/null")
+
+
+def test_a_mark_of_another_driver_without_packages_is_refused(lab: Lab, untouched: LabHost) -> None:
+    untouched.sh("mkdir -p /usr/lib/nvidia; touch /usr/lib/nvidia/alternate-install-present")
+    assert "alternate-install-present marks another driver" in untouched_after(
+        untouched, gpu_driver_release=release(lab)
+    )
+    untouched.sh("rm -r /usr/lib/nvidia")
+
+
+def test_a_kernel_whose_headers_nobody_has(lab: Lab, untouched: LabHost) -> None:
+    untouched.sh("touch /boot/vmlinuz-9.9.9-own; mkdir -p /lib/modules/9.9.9-own/kernel")
+    message = untouched_after(untouched, gpu_driver_release=release(lab))
+    assert "apt knows no package linux-headers-9.9.9-own" in message
+    assert "gpu_driver_ignored_kernels" in message
+    untouched.sh("rm -r /boot/vmlinuz-9.9.9-own /lib/modules/9.9.9-own")
+
+
+def test_half_a_signing_pair_is_refused(lab: Lab, untouched: LabHost) -> None:
+    message = untouched_after(untouched, gpu_driver_release=release(lab), gpu_driver_signing_key="/root/mok.key")
+    assert "only the signing key is given" in message
+
+
+@pytest.mark.usefixtures("driven")
+def test_a_broken_download_was_resumed_from_the_second_source(lab: Lab) -> None:
+    asked = [line for line in lab.requests.read_text().splitlines() if "/files/N" in line or "not-there" in line]
+    assert any('"status": 404' in line and "not-there" in line for line in asked)
+    assert any('"range": "bytes=300000-"' in line and '"status": 206' in line for line in asked)
+
+
+def test_the_distro_driver_is_purged_and_nothing_else(driven: DrivenHost) -> None:
+    known = driven.host.sh("dpkg-query -W -f '${Package} ${db:Status-Abbrev}\\n'").stdout
+    assert "535" not in known
+    assert "nvidia-container-toolkit ii" in known
+    assert "cuda-keyring ii" in known
+
+
+def test_the_second_run_changes_nothing(driven: DrivenHost) -> None:
+    result = driven.host.apply("gpu_driver")
+    assert (result.rc, result.changed) == (0, 0)
+    assert len(result.tasks) == 2  # the check of the arguments, which runs on the controller, and one module
+
+
+OFFERS = r"""
+mkdir -p /srv/offers; cd /srv/offers
+for name in nvidia-driver-999-open libnvidia-compute-999 nvidia-container-toolkit cuda-toolkit-12-9; do
+  mkdir -p tree/$name/DEBIAN
+  printf 'Package: %s\nVersion: 999.1\nArchitecture: all\nMaintainer: lab <lab@example.org>\nDescription: x\n' \
+    $name > tree/$name/DEBIAN/control; dpkg-deb -b tree/$name $name.deb > /dev/null
+done
+dpkg-scanpackages . > Packages 2> /dev/null
+list=sources.list.d/offers.list; echo 'deb [trusted=yes] file:/srv/offers ./' > /etc/apt/$list
+apt-get -q update -o Dir::Etc::sourcelist=$list -o Dir::Etc::sourceparts=- -o APT::Get::List-Cleanup=0 > /dev/null
+apt-cache policy nvidia-driver-999-open libnvidia-compute-999 nvidia-container-toolkit cuda-toolkit-12-9 |
+  sed -n 's/  Candidate: //p'
+rm /etc/apt/$list"""
+
+
+def test_apt_offers_no_other_driver_and_everything_else(driven: DrivenHost) -> None:
+    assert driven.host.sh(OFFERS).stdout.split() == ["(none)", "(none)", "999.1", "999.1"]
+
+
+LIB = "/usr/lib/x86_64-linux-gnu"
+KERNEL = "$(ls /lib/modules | head -1)"
+DAMAGES = {
+    "dkms-added-but-not-built": f"rm -rf /var/lib/nvidia; dkms remove nvidia/V --all; rm -f {LIB}/libcuda.so.1;"
+    " mkdir -p /usr/src/nvidia-V; dkms add -m nvidia -v V || true",
+    "record-lost": "rm -rf /var/lib/nvidia",
+    "record-of-a-run-killed-at-dkms-import": "sed -i 2q /var/lib/nvidia/log;"
+    f" rm -f /lib/modules/{KERNEL}/updates/dkms/*",
+    "record-empty": ": > /var/lib/nvidia/log",
+    "modules-removed": f"rm /lib/modules/{KERNEL}/updates/dkms/nvidia*.ko",
+    "module-truncated": f"truncate -s 1000 /lib/modules/{KERNEL}/updates/dkms/nvidia.ko",
+    "uvm-removed": f"rm /lib/modules/{KERNEL}/updates/dkms/nvidia-uvm.ko",
+    "dkms-entry-removed": "dkms remove nvidia/V --all",
+    "dkms-tree-damaged": "rm -rf /var/lib/dkms/nvidia/V/source",
+    "library-overwritten": f"rm {LIB}/libcuda.so.V; cp /usr/bin/true {LIB}/libcuda.so.V",
+    "library-of-another-version": f"cp {LIB}/libnvidia-ml.so.V {LIB}/libnvidia-ml.so.999.99.99; ldconfig",
+    "link-removed": f"rm {LIB}/libnvidia-ptxjitcompiler.so.1",
+    "smi-emptied": ": > /usr/bin/nvidia-smi",
+    "firmware-removed": "rm -rf /lib/firmware/nvidia/V",
+    "killed-while-copying": f"rm -f /usr/bin/nvidia-smi {LIB}/libnvidia-* /var/lib/gpulab/driver/proven.json; ldconfig",
+    "proof-missing": "rm /var/lib/gpulab/driver/proven.json",
+    "settings-edited": "echo > /etc/modprobe.d/50-gpulab-nvidia.conf",
+    "pin-removed": "rm /etc/apt/preferences.d/50-gpulab-nvidia",
+    "service-disabled": "systemctl disable nvidia-persistenced.service",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_damage_is_found_told_in_check_mode_and_cured(driven: DrivenHost, damage: str) -> None:
+    host = driven.host
+    host.sh(damage.replace("nvidia/V", f"nvidia/{driven.version}").replace("V", driven.version), check=False)
+    told = host.apply("gpu_driver", check=True)
+    assert told.changed == 1, told.stdout
+    cured = host.apply("gpu_driver")
+    assert cured.rc == 0, cured.message
+    assert cured.tasks[-1]["result"]["steps"] == told.tasks[-1]["result"]["steps"]
+    # The installer keeps a file that it finds altered, to put it back one day; gpu_driver removes it then.
+    assert differences(driven, "/var/lib/nvidia/") == []
+
+
+def test_a_driver_installed_by_hand_in_the_wrong_flavour_is_taken_over(driven: DrivenHost) -> None:
+    run = driven.host.sh("ls /var/cache/gpulab/*/NVIDIA*.run").stdout.split()[0]
+    kernel = driven.host.sh("ls /lib/modules").stdout.split()[0]
+    driven.host.sh(f"sh {run} --silent -M proprietary --dkms --no-x-check --kernel-name={kernel} --skip-module-load")
+    assert "license:        NVIDIA" in driven.host.sh(f"modinfo -k {kernel} nvidia").stdout
+    result = driven.host.apply("gpu_driver")
+    assert result.rc == 0, result.message
+    assert "is proprietary, not open" in " ".join(result.tasks[-1]["result"]["steps"])
+    assert "license:        Dual MIT/GPL" in driven.host.sh(f"modinfo -k {kernel} nvidia").stdout
+
+
+KILLS = {
+    "unpacking": "[ -e /var/cache/gpulab/gpulab-driver/package ]",
+    "building": "pgrep -x cc1",
+    "dkms-import": "[ -e /var/lib/dkms/nvidia/V/source ]",
+    "copying": "[ -e /usr/lib/x86_64-linux-gnu/libcuda.so.V ]",
+}
+
+
+@pytest.mark.parametrize("moment", KILLS.values(), ids=KILLS)
+def test_a_run_that_is_killed_and_started_again_ends_like_an_undisturbed_one(driven: DrivenHost, moment: str) -> None:
+    host, version = driven.host, driven.version
+    host.sh(f"dkms remove nvidia/{version} --all; /usr/bin/nvidia-installer --uninstall --silent")
+    run = host.start("gpu_driver")
+    condition = moment.replace("V", version)
+    host.sh(f"until {condition}; do sleep 0.02; done; systemctl kill --signal=KILL {UNIT}; systemctl stop {UNIT}")
+    killed = run.wait()
+    assert killed.failed == 1, killed.stdout
+    assert "ended without a result" in killed.message
+    again = host.apply("gpu_driver")
+    assert again.rc == 0, again.message
+    assert differences(driven) == []
+    assert host.apply("gpu_driver").changed == 0
+
+
+def test_dkms_that_refuses_is_told_with_its_words_although_the_installer_says_0(driven: DrivenHost) -> None:
+    host = driven.host
+    host.sh(f"dkms remove nvidia/{driven.version} --all; mv /usr/sbin/dkms /usr/sbin/dkms.real")
+    host.sh("""printf '#!/bin/sh\ncase " $* " in *ldtarball*) echo dkms: database is locked >&2; exit 1;; esac\n"""
+            """exec /usr/sbin/dkms.real "$@"\n' > /usr/sbin/dkms; chmod 755 /usr/sbin/dkms""")  # fmt: skip
+    result = host.apply("gpu_driver")
+    host.sh("mv /usr/sbin/dkms.real /usr/sbin/dkms")
+    assert result.failed == 1
+    assert "ended with status 0, but there is no nvidia module" in result.message
+    assert "dkms: database is locked" in result.message
+    assert host.apply("gpu_driver").rc == 0
+    assert differences(driven) == []
+
+
+def test_modules_that_cannot_be_built_leave_the_old_driver(lab: Lab, driven: DrivenHost) -> None:
+    host = driven.host
+    header = host.sh("ls /usr/src/linux-headers-*-common/include/linux/module.h").stdout.strip()
+    host.sh(f"cp -p {header} /root/module.h; echo '#error no such kernel' >> {header}")
+    result = host.apply("gpu_driver", gpu_driver_release=release(lab, OLD))
+    host.sh(f"cp -p /root/module.h {header}")
+    assert result.failed == 1
+    assert "do not compile" in result.message
+    assert f"driver {driven.version} is still recorded as installed" in result.message
+    assert host.apply("gpu_driver").changed == 0
+
+
+def test_another_version_replaces_it_and_back(lab: Lab, driven: DrivenHost) -> None:
+    host = driven.host
+    result = host.apply("gpu_driver", gpu_driver_release=release(lab, OLD))
+    assert result.rc == 0, result.message
+    assert host.apply("gpu_driver", gpu_driver_release=release(lab, OLD)).changed == 0
+    there = host.sh("dkms status; ls /usr/lib/x86_64-linux-gnu /usr/src /lib/firmware/nvidia").stdout
+    assert driven.version not in there
+    assert OLD in there
+    assert host.apply("gpu_driver").rc == 0
+    assert differences(driven) == []
+
+
+def test_removal_leaves_no_trace(driven: DrivenHost) -> None:
+    host = driven.host
+    host.sh(
+        f"echo altered >> /usr/lib/x86_64-linux-gnu/libcuda.so.{driven.version}"
+    )  # the uninstaller keeps such files
+    assert host.apply("gpu_driver", gpu_driver_state="absent").rc == 0
+    assert host.apply("gpu_driver", gpu_driver_state="absent").changed == 0
+    found = host.sh("find / -xdev -iname '*nvidia*' -o -xdev -name 'libcuda*' -o -xdev -name '*gpulab*'").stdout.split()
+    packaged = re.compile(
+        r"/var/lib/dpkg/|/usr/share/(nvidia-container|cuda-keyring)|/lib/modules/\S+/kernel/|/root/|/usr/src/linux-"
+        r"|/var/cache/gpulab|/var/log/gpulab|/var/lib/gpulab|/boot/|/run/"
+    )
+    assert [path for path in found if not packaged.search(path)] == []
+    assert host.sh("getent passwd nvidia-persistenced", check=False).returncode != 0

@@ -1,0 +1,347 @@
+# Copyright: (c) 2026, gpulab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""States in, steps and refusals out."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+import pytest
+
+from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_state as states
+from ansible_collections.gpulab.workstation.plugins.module_utils import _gpu_facts as gpu
+from ansible_collections.gpulab.workstation.plugins.module_utils import _host_facts as hosts
+from ansible_collections.gpulab.workstation.plugins.module_utils._driver_plan import installer_arguments, plan_driver
+from ansible_collections.gpulab.workstation.plugins.module_utils._errors import OperatorError
+from driver_states import CARD, GB, KERNEL, OLD, VERSION, bare, good, gpu_facts, host_facts, kernel, module, wanted
+
+NEXT = "6.17.0-5-generic"
+CONTAINER = hosts.Machine("container", "podman")
+JOB = gpu.Holder(4711, "python3", "ada", "job", ("/dev/nvidia0",))
+DAEMON = gpu.Holder(812, "nvidia-persiste", "root", "service", ("/dev/nvidia0",))
+LOGIN = hosts.Session("ada", "ssh from 10.0.0.7", 900)
+
+
+def actions(found: states.DriverState, /, **ask: t.Any) -> list[str]:
+    return [step.action for step in plan_driver(found, wanted(**ask)).steps]
+
+
+def upgraded(**changes: t.Any) -> states.DriverState:
+    """Return a host that another version of the driver serves well."""
+    record, marker = states.Record(OLD, "d0"), states.Marker(OLD, "open", "c" * 64, "d0")
+    entry = states.DkmsEntry(OLD, KERNEL, "installed")
+    state = good(
+        record=record, marker=marker, dkms=(entry,), kernels=(kernel(module=module(OLD)),), firmware=(OLD,),
+        gpu=gpu_facts(driver_loaded=module(OLD, kernel="")), strays=(),
+    )  # fmt: skip
+    return dataclasses.replace(state, **changes)
+
+
+def refusal(found: states.DriverState, /, **ask: t.Any) -> str:
+    with pytest.raises(OperatorError) as caught:
+        plan_driver(found, wanted(**ask))
+    assert "Nothing has been changed" in caught.value.action
+    return str(caught.value)
+
+
+def test_a_host_that_is_as_wanted_needs_nothing() -> None:
+    plan = plan_driver(good(), wanted())
+    assert plan.steps == ()
+    assert plan.before == plan.after
+    assert plan.reboot_reasons == ()
+
+
+def test_a_fresh_host_with_nouveau_is_installed_beside_it_and_restarted_once() -> None:
+    plan = plan_driver(bare(), wanted())
+    assert [step.action for step in plan.steps] == [
+        "fetch", "packages", "extract", "file", "file", "file", "file", "install", "tidy", "service", "prove",
+    ]  # fmt: skip
+    install = next(step for step in plan.steps if step.action == "install")
+    assert "--allow-installation-with-running-driver" in install.params["arguments"]
+    assert "--skip-module-load" in install.params["arguments"]
+    assert plan.reboot_reasons == (f"nouveau is loaded and holds {CARD.address}",)
+    assert plan.steps[1].params["names"] == [
+        "dkms", "gcc", "gcc-13", "libc6-dev", f"linux-headers-{KERNEL}", "linux-headers-generic", "make",
+    ]  # fmt: skip
+
+
+def test_a_display_manager_on_nouveau_is_not_disturbed_and_does_not_stop_the_installation() -> None:
+    state = bare(host=host_facts(desktop_running=True, display_manager="gdm3", sessions=(LOGIN,)))
+    assert "install" in actions(state)
+
+
+def test_an_idle_driver_is_replaced_and_loaded_without_a_restart() -> None:
+    plan = plan_driver(upgraded(gpu=gpu_facts(driver_loaded=module(OLD, kernel=""), processes=(DAEMON,))), wanted())
+    assert [step.action for step in plan.steps] == ["fetch", "extract", "install", "tidy", "prove", "load"]
+    install = next(step for step in plan.steps if step.action == "install")
+    assert install.params["stop_services"] is True
+    assert "--skip-module-load" not in install.params["arguments"]
+    assert plan.reboot_reasons == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"gpu": gpu_facts(driver_loaded=module(OLD, kernel=""), processes=(JOB,))}, "python3 (pid 4711, ada)"),
+        ({"host": host_facts(desktop_running=True, display_manager="gdm3")}, "the desktop (gdm3)"),
+        ({"host": host_facts(sessions=(LOGIN,))}, "ada (ssh from 10.0.0.7)"),
+    ],
+    ids=["job", "desktop", "user"],
+)
+def test_people_come_before_a_driver_change(changes: dict[str, t.Any], words: str) -> None:
+    state = upgraded(**changes)
+    assert words in refusal(state)
+    plan = plan_driver(state, wanted(allow_running=True))
+    install = next(step for step in plan.steps if step.action == "install")
+    assert "--allow-installation-with-running-driver" in install.params["arguments"]
+    assert "--skip-module-load" in install.params["arguments"]
+    assert "load" not in [step.action for step in plan.steps]
+    assert plan.reboot_reasons == (f"driver {OLD} (open) is loaded, {VERSION} is installed",)
+
+
+def test_the_session_that_provisions_is_nobody() -> None:
+    own = dataclasses.replace(LOGIN, own=True)
+    assert "install" in actions(upgraded(host=host_facts(sessions=(own,))))
+
+
+def test_a_missing_module_for_the_next_kernel_disturbs_nobody() -> None:
+    state = good(
+        kernels=(kernel(), kernel(NEXT, module=None, headers=None)),
+        gpu=gpu_facts(processes=(JOB,)),
+        host=host_facts(sessions=(LOGIN,)),
+    )
+    plan = plan_driver(state, wanted())
+    assert [(step.action, step.params) for step in plan.steps] == [
+        ("packages", {"names": [f"linux-headers-{NEXT}"]}),
+        ("build", {"kernel": NEXT}),
+    ]
+
+
+def test_every_kernel_gets_its_module_and_all_but_the_installers_own_are_tried_first() -> None:
+    state = upgraded(kernels=(kernel(module=module(OLD)), kernel(NEXT, module=module(OLD, kernel=NEXT))))
+    plan = plan_driver(state, wanted())
+    tried = next(step for step in plan.steps if step.action == "try_build")
+    assert tried.params["kernels"] == [NEXT]
+    order = [step.action for step in plan.steps]
+    assert order.index("try_build") < order.index("install") < order.index("build")
+    assert next(step for step in plan.steps if step.action == "build").params == {"kernel": NEXT}
+
+
+@pytest.mark.parametrize(
+    ("changes", "forgotten", "tried"),
+    [
+        ({"record": None, "marker": None}, True, True),
+        ({"record": states.Record(None, "d"), "marker": None}, True, True),
+        ({"record": states.Record(OLD, "d"), "marker": None}, True, True),
+        ({"marker": None}, False, False),
+    ],
+    ids=["record-lost", "killed-at-dkms-import", "of-another-version", "its-own"],
+)
+def test_dkms_entries_that_the_record_does_not_claim_go_first(
+    changes: dict[str, t.Any],
+    forgotten: bool,  # noqa: FBT001
+    tried: bool,  # noqa: FBT001
+) -> None:
+    """Cases g5, g6 and q3: else `dkms ldtarball` fails and nvidia-installer ends with 0 and no module."""
+    order = actions(good(**changes))
+    assert ("forget" in order) is forgotten
+    assert ("try_build" in order) is tried
+    if forgotten:
+        assert order.index("try_build") < order.index("forget") < order.index("install")
+
+
+def test_the_distributions_driver_is_purged_by_name_after_the_build_was_tried() -> None:
+    packages = (gpu.Package("libnvidia-compute-535", "535.183"), gpu.Package("nvidia-driver-535", "535.183"))
+    state = bare(
+        gpu=gpu_facts(driver_loaded=None, libraries=(), packages=packages),
+        kernels=(kernel(module=module("535.183.01")),),
+    )
+    plan = plan_driver(state, wanted())
+    purge = next(step for step in plan.steps if step.action == "purge")
+    assert purge.params == {"names": ["libnvidia-compute-535", "nvidia-driver-535"]}
+    order = [step.action for step in plan.steps]
+    assert order.index("try_build") < order.index("purge") < order.index("install")
+    assert "libnvidia-compute-535, nvidia-driver-535" in refusal(state, replace_distro_driver=False)
+    assert "would also remove cuda-demo" in refusal(dataclasses.replace(state, collateral=("cuda-demo",)))
+
+
+def test_an_alternate_mark_without_a_package_is_refused() -> None:
+    assert "alternate-install-present" in refusal(bare(alternate_mark=True))
+
+
+def test_other_versions_in_dkms_go_when_they_are_found() -> None:
+    entries = (states.DkmsEntry(VERSION, KERNEL, "installed"), states.DkmsEntry(OLD, KERNEL, "built"))
+    plan = plan_driver(good(dkms=entries), wanted())
+    assert [(step.action, step.params) for step in plan.steps] == [("forget", {"version": OLD})]
+
+
+def test_libraries_of_other_versions_go_when_they_are_found() -> None:
+    stray = (f"/usr/lib/x86_64-linux-gnu/libcuda.so.{OLD}", OLD)
+    plan = plan_driver(good(strays=(stray, (f"/usr/lib/x86_64-linux-gnu/libcuda.so.{VERSION}", VERSION))), wanted())
+    assert [(step.action, step.params) for step in plan.steps] == [("strays", {"paths": [stray[0]]})]
+
+
+def place(path: str, **changes: t.Any) -> hosts.Place:
+    known = hosts.Place(
+        path, changes.pop("mount_point", "/"), "ext4", 500 * GB, 900 * GB, noexec=False, read_only=False
+    )
+    return dataclasses.replace(known, **changes)
+
+
+SYSTEM = (place("/usr"), place("/lib/modules"), place("/var/lib"))
+
+
+@pytest.mark.parametrize(
+    ("places", "words"),
+    [
+        ((*SYSTEM, place("/var/cache/gpulab", noexec=True, mount_point="/var"), place("/opt", free_bytes=GB)),
+         ["/var/cache/gpulab on /var (noexec, 500,000 MB free)", "/opt on / (1,000 MB free)", "3,200 MB free"]),
+        ((*SYSTEM, place("/var/cache/gpulab", read_only=True), place("/opt", noexec=True)), ["read-only"]),
+        ((place("/usr", free_bytes=GB), *SYSTEM[1:], place("/opt")), ["1,000 MB free on /", "2,000 MB for the driver"]),
+        ((place("/usr", mount_point="/usr", read_only=True), *SYSTEM[1:], place("/opt")), ["/usr is read-only"]),
+        (SYSTEM, ["no candidate could be read"]),
+    ],
+    ids=["noexec-and-full", "read-only-work", "full-system", "read-only-system", "unreadable"],
+)  # fmt: skip
+def test_a_disk_that_cannot_take_the_driver_is_refused_with_figures(
+    places: tuple[hosts.Place, ...], words: list[str]
+) -> None:
+    found = refusal(bare(host=host_facts(places=places)))
+    assert all(word in found for word in words)
+
+
+def test_the_first_directory_that_will_do_is_taken() -> None:
+    places = (*SYSTEM, place("/var/cache/gpulab", noexec=True), place("/opt"))
+    plan = plan_driver(bare(host=host_facts(places=places)), wanted())
+    assert next(s for s in plan.steps if s.action == "extract").params == {"directory": "/opt/gpulab-driver"}
+
+
+def secure(*keys: hosts.SigningKey) -> hosts.HostFacts:
+    return host_facts(secure_boot=hosts.SecureBoot("on", "EFI variable", keys))
+
+
+@pytest.mark.parametrize(
+    ("state", "ask", "words"),
+    [
+        (bare(host=secure()), {}, "Secure Boot is on"),
+        (bare(host=secure(hosts.SigningKey("/var/lib/dkms/mok.pub", enrolled=False))), {}, "Secure Boot is on"),
+        (bare(host=secure(), signing=(False, True, True)), {"signing_key": "/k", "signing_certificate": "/c"},
+         "/c is not enrolled"),
+        (bare(signing=(None, False, True)), {"signing_key": "/k", "signing_certificate": "/c"},
+         "/k are not on this host"),
+        (bare(host=host_facts(root=False, user="ada")), {}, "this runs as ada"),
+        (bare(kernels=()), {}, "no kernel is installed"),
+        (bare(installers=(states.Process(99, "/root/Downloads"),)), {}, "pid 99 in /root/Downloads"),
+    ],
+    ids=["no-key", "key-not-enrolled", "given-not-enrolled", "key-missing", "not-root", "no-kernel",
+         "foreign-installer"],
+)  # fmt: skip
+def test_refusals(state: states.DriverState, ask: dict[str, t.Any], words: str) -> None:
+    assert words in refusal(state, **ask)
+
+
+@pytest.mark.parametrize(
+    ("state", "ask"),
+    [
+        (bare(host=secure(), signing=(True, True, True)), {"signing_key": "/k", "signing_certificate": "/c"}),
+        (bare(host=secure(hosts.SigningKey("/var/lib/dkms/mok.pub", enrolled=True))), {}),
+        (bare(host=dataclasses.replace(secure(), machine=CONTAINER)), {}),
+        (bare(installers=(states.Process(99, "/var/cache/gpulab/gpulab-driver/package"),)), {}),
+    ],
+    ids=["given-enrolled", "dkms-key-enrolled", "container", "our-own-orphan"],
+)
+def test_what_is_no_reason_to_refuse(state: states.DriverState, ask: dict[str, t.Any]) -> None:
+    assert "install" in actions(state, **ask)
+
+
+def test_all_reasons_are_told_at_once() -> None:
+    found = refusal(bare(host=dataclasses.replace(secure(), places=SYSTEM), alternate_mark=True))
+    assert "Secure Boot" in found
+    assert "unpack" in found
+    assert "alternate" in found
+
+
+@pytest.mark.parametrize(
+    ("state", "ask", "present", "absent"),
+    [
+        (bare(host=host_facts(running_kernel="5.10.1", machine=CONTAINER)), {},
+         [f"--kernel-name={KERNEL}", "--skip-module-load"], []),
+        (bare(host=host_facts(running_kernel="6.8.0-49-generic")), {},
+         [f"--kernel-name={KERNEL}", "--skip-module-load"], []),
+        (bare(gpu=gpu_facts(driver_loaded=None, libraries=())), {}, ["--silent", "--dkms", "--no-x-check"],
+         ["--skip-module-load", f"--kernel-name={KERNEL}", "--allow-installation-with-running-driver"]),
+        (bare(), {"flavour": "proprietary"}, ["proprietary"], ["open"]),
+        (bare(), {"compat32": True}, [], ["--no-install-compat32-libs"]),
+        (bare(signing=(True, True, True)), {"signing_key": "/k", "signing_certificate": "/c"},
+         ["--module-signing-secret-key=/k", "--module-signing-public-key=/c"], []),
+    ],
+    ids=["container", "kernel-upgraded-yesterday", "idle-host", "proprietary", "32-bit", "signed"],
+)  # fmt: skip
+def test_the_installers_command_line(
+    state: states.DriverState, ask: dict[str, t.Any], present: list[str], absent: list[str]
+) -> None:
+    arguments = installer_arguments(state, wanted(**ask))
+    assert set(present) <= set(arguments)
+    assert not set(absent) & set(arguments)
+
+
+def test_the_newest_kernel_is_served_where_the_running_one_is_not_installed() -> None:
+    state = bare(
+        kernels=(kernel("6.8.0-9-generic"), kernel("6.8.0-51-generic")), host=host_facts(running_kernel="6.8.0-1-x")
+    )
+    assert state.target is not None
+    assert state.target.release == "6.8.0-51-generic"
+
+
+def test_a_container_is_never_told_to_restart() -> None:
+    state = bare(host=host_facts(running_kernel="5.10.1", machine=CONTAINER))
+    assert plan_driver(state, wanted()).reboot_reasons == ()
+
+
+def test_a_card_without_its_module_gets_it_loaded() -> None:
+    assert actions(good(gpu=gpu_facts(driver_loaded=None), unit_active=False)) == ["load"]
+    assert actions(good(gpu=gpu_facts(driver_loaded=None, devices=()), unit_active=False)) == []
+
+
+def test_a_service_that_is_down_is_started() -> None:
+    assert actions(good(unit_active=False)) == ["service"]
+    assert actions(good(unit_enabled=False)) == ["service"]
+    systemless = good(
+        host=host_facts(tools=()),
+        unit_enabled=False,
+        files={k: v for k, v in good().files.items() if "systemd" not in k},
+    )
+    assert actions(systemless) == []
+
+
+def test_settings_that_change_reach_the_initramfs() -> None:
+    image = states.Initramfs("/boot/initrd.img", 20.0, ("nouveau",), has_our_settings=True)
+    state = good(kernels=(kernel(initramfs=image),))
+    assert actions(state, module_options={"nvidia-drm": {"modeset": 0}}) == ["file", "initramfs"]
+
+
+def test_removal_leaves_nothing_and_says_so_the_second_time() -> None:
+    leftovers = ("/var/lib/nvidia", f"/usr/src/nvidia-{VERSION}")
+    mine = ("/usr/lib/modprobe.d/nvidia-installer-disable-nouveau.conf",)
+    state = good(leftovers=leftovers, installer_files=mine)
+    assert actions(state, state="absent") == [
+        "disable", "uninstall", "forget", "sweep", "file", "file", "file", "file", "file", "account",
+    ]  # fmt: skip
+    assert plan_driver(state, wanted(state="absent")).reboot_reasons == (
+        f"driver {VERSION} is removed but still loaded",
+    )
+    gone = bare(installed_packages=good().installed_packages)
+    assert actions(gone, state="absent") == []
+
+
+def test_removal_leaves_the_distributions_driver_alone() -> None:
+    packages = (gpu.Package("nvidia-driver-535", "535.183"),)
+    state = bare(gpu=gpu_facts(packages=packages), leftovers=("/usr/src/nvidia-535.183.01",), account=True,
+                 dkms=(states.DkmsEntry("535.183.01", KERNEL, "installed"),))  # fmt: skip
+    assert actions(state, state="absent") == []
+
+
+def test_removal_waits_for_people() -> None:
+    assert "python3 (pid 4711, ada)" in refusal(good(gpu=gpu_facts(processes=(JOB,))), state="absent")

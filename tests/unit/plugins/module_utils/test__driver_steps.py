@@ -1,0 +1,161 @@
+# Copyright: (c) 2026, gpulab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The changes around nvidia-installer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import driverhost
+from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_files as files
+from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_steps as steps
+from ansible_collections.gpulab.workstation.plugins.module_utils._errors import OperatorError
+from driver_states import OLD, VERSION, wanted
+from driverhost import KERNEL, LIBRARIES
+from fakehost import FakeHost
+
+LOG = "/var/log/gpulab/gpu_driver.log"
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> FakeHost:
+    """Return a host that is ready for a driver."""
+    host = FakeHost(tmp_path)
+    driverhost.add_base(host)
+    host.add(f"/usr/src/nvidia-{VERSION}/dkms.conf", "x")
+    host.commands.update({"dkms remove": (0, "", ""), "dkms install": (0, "", "")})
+    return host
+
+
+def test_a_module_is_built_anew_instead_of_taken_from_a_damaged_build(host: FakeHost) -> None:
+    steps.build_with_dkms(host, VERSION, KERNEL, LOG)
+    assert driverhost.changes(host) == [
+        f"dkms remove -m nvidia -v {VERSION} -k {KERNEL}",
+        f"dkms install --force -m nvidia -v {VERSION} -k {KERNEL}",
+        f"depmod {KERNEL}",
+    ]
+
+
+def test_what_apts_own_hook_has_built_is_not_built_again(host: FakeHost) -> None:
+    driverhost.add_modules(host)
+    steps.build_with_dkms(host, VERSION, KERNEL, LOG)
+    assert driverhost.changes(host) == []
+
+
+def test_a_failed_build_quotes_the_compiler(host: FakeHost) -> None:
+    host.commands["dkms install"] = (10, "Error! Bad return status\n", "")
+    host.add(f"/var/lib/dkms/nvidia/{VERSION}/build/make.log", "x.c:1:2: error: implicit declaration\nmake: *** 2\n")
+    with pytest.raises(OperatorError, match="x.c:1:2: error: implicit declaration"):
+        steps.build_with_dkms(host, VERSION, KERNEL, LOG)
+
+
+def test_a_driver_without_source_cannot_serve_another_kernel(host: FakeHost) -> None:
+    host.remove(f"/usr/src/nvidia-{VERSION}")
+    with pytest.raises(OperatorError, match="dkms.conf is missing"):
+        steps.build_with_dkms(host, VERSION, KERNEL, LOG)
+
+
+def test_a_version_is_forgotten_with_its_directories(host: FakeHost) -> None:
+    host.add(f"/var/lib/dkms/nvidia/{OLD}/build/x", "x")
+    host.add(f"/usr/src/nvidia-{OLD}/dkms.conf", "x")
+    steps.forget(host, OLD, LOG)
+    assert host.listdir("/usr/src") == [f"linux-headers-{KERNEL}", f"nvidia-{VERSION}"]
+    assert not host.exists("/var/lib/dkms/nvidia")
+
+
+def test_sources_of_a_package_stay(host: FakeHost) -> None:
+    host.add(f"/usr/src/nvidia-{OLD}/dkms.conf", "x")
+    host.commands["dpkg-query --search"] = (0, f"nvidia-kernel-source-575: /usr/src/nvidia-{OLD}\n", "")
+    steps.forget(host, OLD, LOG)
+    assert host.exists(f"/usr/src/nvidia-{OLD}")
+
+
+def test_libraries_that_a_package_owns_stay(host: FakeHost) -> None:
+    mine, theirs = f"{LIBRARIES}/libcuda.so.{OLD}", f"{LIBRARIES}/libnvidia-ml.so.{OLD}"
+    host.add(mine, "x")
+    host.add(theirs, "x")
+    host.commands["dpkg-query --search"] = (1, f"libnvidia-ml1:amd64: {theirs}\n", "no path found matching pattern x")
+    steps.remove_strays(host, [mine, theirs], LOG)
+    assert host.listdir(LIBRARIES) == [f"libnvidia-ml.so.{OLD}"]
+
+
+def test_other_versions_go_after_an_installation(host: FakeHost) -> None:
+    both = f"nvidia/{OLD}, {KERNEL}, x86_64: built\nnvidia/{VERSION}, {KERNEL}, x86_64: installed\n"
+    host.commands["dkms status"] = (0, both, "")
+    host.add(f"{LIBRARIES}/libcuda.so.{OLD}", "altered, and put back by its own uninstallation")
+    host.add(f"{LIBRARIES}/libcuda.so.{VERSION}", "x")
+    steps.tidy(host, VERSION, LOG)
+    assert f"dkms remove -m nvidia -v {OLD} --all" in driverhost.changes(host)
+    assert host.listdir(LIBRARIES) == [f"libcuda.so.{VERSION}"]
+
+
+def test_the_account_and_the_unit_are_set_up_once(host: FakeHost) -> None:
+    host.add("/etc/passwd", "root:x:0:0::/root:/bin/bash\n")
+    host.commands.update({"useradd": (0, "", ""), "systemctl": (0, "", "")})
+    steps.enable_service(host, LOG)
+    assert [line.split()[0:2] for line in driverhost.changes(host)] == [
+        ["useradd", "--system"], ["systemctl", "daemon-reload"], ["systemctl", "enable"],
+    ]  # fmt: skip
+    host.add("/etc/passwd", f"{files.ACCOUNT}:x:998:998::/:/usr/sbin/nologin\n")
+    host.make_dirs("/sys/module/nvidia")
+    host.ran.clear()
+    steps.enable_service(host, LOG)
+    assert driverhost.changes(host)[-1] == f"systemctl restart {files.UNIT_NAME}"
+    assert "useradd" not in " ".join(driverhost.changes(host))
+
+
+def test_only_the_stale_initramfs_is_rebuilt(host: FakeHost) -> None:
+    driverhost.add_driver(host)
+    host.add(f"/boot/initrd.img-{KERNEL}", "x")
+    host.commands.update({"lsinitramfs": (0, "usr/lib/x/nouveau.ko\n", ""), "update-initramfs": (0, "", "")})
+    steps.update_initramfs(host, wanted(), LOG)
+    assert driverhost.changes(host) == [f"update-initramfs -u -k {KERNEL}"]
+    host.commands["lsinitramfs"] = (0, "usr/bin/sh\n", "")
+    host.ran.clear()
+    steps.update_initramfs(host, wanted(), LOG)
+    assert driverhost.changes(host) == []
+
+
+def test_a_full_boot_directory_forbids_the_restart(host: FakeHost) -> None:
+    driverhost.add_driver(host)
+    host.add(f"/boot/initrd.img-{KERNEL}", "x")
+    words = "gzip: stdout: No space left on device\n"
+    host.commands.update({"lsinitramfs": (0, "nouveau.ko\n", ""), "update-initramfs": (1, "", words)})
+    with pytest.raises(OperatorError) as caught:
+        steps.update_initramfs(host, wanted(), LOG)
+    assert "No space left" in caught.value.found
+    assert "do not restart before" in caught.value.action
+
+
+def test_a_module_that_the_kernel_does_not_take_is_told(host: FakeHost) -> None:
+    words = "modprobe: ERROR: could not insert 'nvidia': Key was rejected by service\n"
+    host.commands["modprobe"] = (1, "", words)
+    with pytest.raises(OperatorError) as caught:
+        steps.load_module(host, LOG)
+    assert "Key was rejected by service" in caught.value.found
+    host.make_dirs("/sys/module/nvidia")
+    host.ran.clear()
+    steps.load_module(host, LOG)
+    assert host.ran == []
+
+
+def test_the_sweep_takes_what_the_uninstaller_leaves(host: FakeHost) -> None:
+    """Cases m4 (altered library and its link) and m5, m6 (modules and DKMS tree)."""
+    host.add(f"{LIBRARIES}/libcuda.so.{VERSION}", "altered")
+    host.symlink(f"libcuda.so.{VERSION}", f"{LIBRARIES}/libcuda.so.1")
+    host.symlink("libcuda.so.1", f"{LIBRARIES}/libcuda.so")
+    host.symlink(f"libnvidia-ml.so.{VERSION}", f"{LIBRARIES}/libnvidia-ml.so.1")  # its library was removed by hand
+    host.add(f"{LIBRARIES}/libc.so.6", "x")
+    host.symlink("libz.so.1.3", f"{LIBRARIES}/libz.so")  # leads nowhere, and is nobody's business here
+    host.add(f"/lib/modules/{KERNEL}/updates/dkms/nvidia.ko", "x")
+    host.add(f"/var/lib/dkms/nvidia/{VERSION}/x", "x")
+    host.add(files.MARKER, "x")
+    steps.sweep(host, LOG)
+    assert host.listdir(LIBRARIES) == ["libc.so.6", "libz.so"]
+    assert host.listdir(f"/lib/modules/{KERNEL}/updates/dkms") == []
+    assert not host.exists("/var/lib/dkms/nvidia")
+    assert not host.exists(f"/usr/src/nvidia-{VERSION}")
+    assert not host.exists(files.MARKER)
