@@ -30,9 +30,9 @@ def main() -> None:
     """Parse, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--hosts", type=int, nargs="+", default=[1, 4, 8], help="how many hosts at once")
-    parser.add_argument("--stack", default="lab-small", help="stack of the lab; 'lab' installs the whole torch")
+    parser.add_argument("--whole", action="store_true", help="install the whole torch (8 GB on each host), not a part")
     arguments = parser.parse_args()
-    rows = [row for count in arguments.hosts for row in measure(count, arguments.stack)]
+    rows = [row for count in arguments.hosts for row in measure(count, whole=arguments.whole)]
     commit = subprocess.run(
         ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=True
     )
@@ -40,22 +40,43 @@ def main() -> None:
         "date": dt.datetime.now(tz=dt.timezone.utc).date().isoformat(),
         "commit": commit.stdout.strip(),
         "cores": os.cpu_count(),
-        "stack": arguments.stack,
+        "python_packages": "the stack's locks" if arguments.whole else "a small part of the locks, no torch",
         "rows": rows,
     }
     json.dump(document, sys.stdout, indent=2)
     sys.stdout.write("\n")
 
 
-def measure(count: int, stack: str) -> list[dict[str, object]]:
+def small_locks() -> dict[str, object]:
+    """Return the role variables that the role scenarios use too: real locks, but without torch's 4 GB."""
+    locks = ROOT / "tests/support/locks"
+    return {
+        "torch_stack_lock": (locks / "torch-small.txt").read_text(encoding="utf-8"),
+        "torch_stack_native_packages": [],
+        "torch_stack_space_gb": 0.1,
+        "diffusion_stack_lock": (locks / "diffusion-small.txt").read_text(encoding="utf-8"),
+        "diffusion_stack_script": str(ROOT / "tests/support/small_picture.py"),
+        "diffusion_stack_size": 64,
+        "diffusion_stack_space_gb": 0.1,
+    }
+
+
+def measure(count: int, *, whole: bool) -> list[dict[str, object]]:
     """Run the site twice on fresh hosts; the lab itself is up before the clock starts."""
     lab = Lab.up(name="bench", hosts=[f"bench-{number}" for number in range(1, count + 1)])
     try:
+        if whole:
+            lab.add_stack_wheels()
+        else:
+            locks = ROOT / "tests/support/locks"
+            small = ("torch-small.txt", "diffusion-small.txt")
+            lab.add_wheels(ROOT / "catalogue/locks/uv.txt", *(locks / name for name in small))
+        variables = json.dumps({} if whole else small_locks())
         rows = []
         for label in ("first", "unchanged"):
             before = sent(lab)
             with tempfile.TemporaryDirectory() as directory:
-                arguments = ["-i", str(lab.inventory), "site.yml", "-l", "gpu-lab", "-e", f"gpulab_stack={stack}"]
+                arguments = ["-i", str(lab.inventory), "site.yml", "-l", "gpu-lab", "-e", variables]
                 result = Playbook(arguments, Path(directory) / "record.jsonl").wait(limit_s=3600)
             if result.rc:
                 sys.stderr.write(result.stdout)
