@@ -25,7 +25,9 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    details: Everything is checked, and no result file is written.
+    details:
+      - Everything is checked as the host is now, and no result file is written.
+      - What would fail is a warning, because the roles before this one have not made their changes either.
   diff_mode:
     support: N/A
     details: The module changes nothing but its result file.
@@ -186,13 +188,16 @@ def main() -> None:
         "document": document,
         "result_path": None if module.check_mode else RESULT,
     }
-    if document["failure"]:
-        module.fail_json(
-            msg=f"Found: {document['failure']}. Expected: {', '.join(expected_checks(document))} proven."
-            " To do: cure what the checks name and run again; the document in the result has their figures.",
-            **result,
-        )
-    module.exit_json(msg=message(document), **result)
+    if not document["failure"]:
+        module.exit_json(msg=message(document), **result)
+    words = (
+        f"Found: {document['failure']}. Expected: {', '.join(expected_checks(document))} proven."
+        " To do: cure what the checks name and run again; the document in the result has their figures."
+    )
+    if module.check_mode:
+        module.warn(f"As this host is now, the proof would fail. {words}")
+        module.exit_json(msg=message(document), **result)
+    module.fail_json(msg=words, **result)
 
 
 if __name__ == "__main__":
