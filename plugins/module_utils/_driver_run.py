@@ -119,7 +119,6 @@ def try_build(
 def install(host: Host, wanted: Wanted, params: t.Mapping[str, t.Any], log: str) -> None:
     """Run nvidia-installer and see what it has really done; a stale DKMS entry costs a second run."""
     stopped = _stop_services(host, log) if params["stop_services"] else []
-    host.remove(files.MARKER)
     record = read_record(host)
     if record and record.version is None:
         host.remove(RECORD)  # it could not be uninstalled by, and stops the installer's own uninstallation

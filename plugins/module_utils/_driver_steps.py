@@ -28,6 +28,7 @@ from ansible_collections.gpulab.workstation.plugins.module_utils._host import Co
 
 BUILD_LIMIT_S = 3600.0
 _TREE = "/var/lib/dkms/nvidia"
+_FIRMWARE = "/lib/firmware/nvidia"
 _ERRORS_SHOWN = 3
 
 
@@ -165,6 +166,8 @@ def sweep(host: Host, log: str) -> None:
     for path in found:
         host.remove(path)
     _remove_links_to(host, (path.rsplit("/", 1)[1] for path in found))
+    if not host.listdir(_FIRMWARE) and not owned_by_packages(host, [_FIRMWARE]):
+        host.remove(_FIRMWARE)
     host.run(["ldconfig"], timeout_s=120, log=log)
     for kernel in host.listdir("/lib/modules"):
         if host.exists(f"/lib/modules/{kernel}/kernel"):

@@ -52,7 +52,8 @@ def test_check_mode_writes_no_result(host: FakeHost, capsys: pytest.CaptureFixtu
     assert host.read_text(RESULT) is None
 
 
-def test_check_mode_tells_what_would_fail_without_failing(host: FakeHost, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.usefixtures("host")
+def test_check_mode_tells_what_would_fail_without_failing(capsys: pytest.CaptureFixture[str]) -> None:
     answer = call(capsys, require=["cards", "native_code"], _ansible_check_mode=True)
     assert answer.get("failed", False) is False
     assert answer["verified"] is False
