@@ -72,16 +72,23 @@ def parse_removals(simulated: str) -> list[str]:
 
 
 def _apt(host: Host, arguments: list[str], what: str, log: str) -> None:
-    done = host.run(["apt-get", *_OPTIONS, *arguments], env=_ENVIRONMENT, timeout_s=_LIMIT_S, log=log)
+    command = ["apt-get", *_OPTIONS, *arguments]
+    done = host.run(command, env=_ENVIRONMENT, timeout_s=_LIMIT_S, log=log)
+    if not done.ok and _interrupted(done):  # by a job of ours that was killed, as likely as not
+        host.run(["dpkg", "--force-confold", "--configure", "-a"], env=_ENVIRONMENT, timeout_s=_LIMIT_S, log=log)
+        done = host.run(command, env=_ENVIRONMENT, timeout_s=_LIMIT_S, log=log)
     if not done.ok:
-        interrupted = "dpkg was interrupted" in done.stdout
         raise OperatorError(
             found=f"apt-get could not {what} (status {done.rc}): {_words(done)}.",
             expected="a package system that works.",
             action="run 'dpkg --configure -a' on the host, then run again."
-            if interrupted
+            if _interrupted(done)
             else f"cure what apt says (all of it is in {log}), then run again.",
         )
+
+
+def _interrupted(done: Completed) -> bool:
+    return "dpkg was interrupted" in done.stdout + done.stderr
 
 
 def _words(done: Completed) -> str:

@@ -60,7 +60,7 @@ def _converge(
         return _still_running(found)
     waited_for = bool(asked["job"]) and asked["job"] == found.job
     same_wishes = found.params == json.loads(json.dumps(params))
-    if found.state != "absent" and same_wishes and (waited_for or (found.result or {}).get("ok")):
+    if found.state != "absent" and same_wishes and (waited_for or _unseen_success(found)):
         return _finish(host, component, found, check_mode=check_mode)
     # Nothing here to report: no job, one that failed unseen or was killed, or one that had other parameters.
     state = component.read(host)
@@ -70,6 +70,10 @@ def _converge(
     _job.start(host, component, params, plan)
     found = _job.wait(host, component.name, float(asked["wait_seconds"]))
     return _still_running(found) if found.state == "running" else _finish(host, component, found, check_mode=False)
+
+
+def _unseen_success(found: _job.JobStatus) -> bool:
+    return not found.reported and bool((found.result or {}).get("ok"))
 
 
 def _still_running(found: _job.JobStatus) -> dict[str, t.Any]:
@@ -86,7 +90,7 @@ def _finish(host: Host, component: _job.Component, found: _job.JobStatus, *, che
             action=f"run again, it continues from the state it finds; details are in {_job.log_path(component.name)}.",
         )
     if not check_mode:
-        _job.clear(host, component.name)
+        _job.mark_reported(host, component.name)
     if not found.result["ok"]:
         error = found.result
         raise OperatorError(found=error["found"], expected=error["expected"], action=error["action"])

@@ -63,6 +63,7 @@ class JobStatus:
     result: t.Mapping[str, t.Any] | None = None
     plan: Plan | None = None
     params: t.Mapping[str, t.Any] | None = None
+    reported: bool = False
 
 
 def log_path(name: str) -> str:
@@ -88,7 +89,8 @@ def status(host: Host, name: str) -> JobStatus:
         return JobStatus("running", job, progress, None, plan, params)
     release()
     result = _read_json(host, f"{directory}/result.json")
-    return JobStatus("died" if result is None else "finished", job, progress, result, plan, params)
+    reported = host.exists(f"{directory}/reported")
+    return JobStatus("died" if result is None else "finished", job, progress, result, plan, params, reported)
 
 
 def start(host: Host, component: Component, params: t.Mapping[str, t.Any], plan: Plan) -> str:
@@ -126,8 +128,17 @@ def wait(host: Host, name: str, limit_s: float) -> JobStatus:
         host.sleep(0.2)
 
 
+def mark_reported(host: Host, name: str) -> None:
+    """Note that a run was told how the job ended; who waits for it by its name is still told.
+
+    A module that outlives its connection may be the first to see the end, with nobody left to tell.
+    """
+    host.write_text(f"{JOBS}/{name}/reported", "", mode=0o600)
+    host.remove(f"{JOBS}/{name}/payload.zip")
+
+
 def clear(host: Host, name: str) -> None:
-    """Forget a job whose end has been reported."""
+    """Forget a job."""
     host.remove(f"{JOBS}/{name}")
 
 
@@ -234,4 +245,4 @@ def _read_json(host: Host, path: str) -> dict[str, t.Any] | None:
     return data if isinstance(data, dict) else None
 
 
-__all__ = ["Component", "JobStatus", "clear", "log_path", "start", "status", "wait", "work"]
+__all__ = ["Component", "JobStatus", "clear", "log_path", "mark_reported", "start", "status", "wait", "work"]

@@ -68,7 +68,7 @@ def test_hosts_have_keys_and_ids_of_their_own(lab: Lab, fresh_host: LabHost) -> 
 
 def test_a_host_gets_its_stand_ins_from_the_depot(fresh_host: LabHost) -> None:
     lab = fresh_host.lab
-    (driver,) = [standin for standin in lab.standins if standin.kind == "driver"]
+    driver = next(standin for standin in lab.standins if standin.kind == "driver")
     fetch = f"python3 -c \"import urllib.request as u; u.urlretrieve('{driver.url(lab.depot_url)}', '/root/x')\""
     fresh_host.sh(fetch)
     assert fresh_host.sh("sha256sum /root/x").stdout.split()[0] == driver.sha256

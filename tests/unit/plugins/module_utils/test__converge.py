@@ -168,6 +168,15 @@ def test_a_failure_nobody_saw_is_not_held_against_the_next_run(host: FakeHost) -
     assert call(host)["changed"] is True
 
 
+def test_a_run_is_told_of_its_job_although_an_orphan_of_its_lost_connection_saw_the_end_first(host: FakeHost) -> None:
+    job = leave_job(host, result={"ok": True})
+    for name in ("motto", "copy"):
+        host.write_text(f"/etc/{name}", "YAML says what")
+    assert call(host)["changed"] is True
+    assert call(host, job=job)["changed"] is True
+    assert call(host)["changed"] is False
+
+
 def test_a_job_that_another_run_has_reported_leaves_only_its_state(host: FakeHost) -> None:
     for name in ("motto", "copy"):
         host.write_text(f"/etc/{name}", "YAML says what")

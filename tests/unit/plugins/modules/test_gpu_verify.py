@@ -57,7 +57,8 @@ def test_check_mode_tells_what_would_fail_without_failing(capsys: pytest.Capture
     answer = call(capsys, require=["cards", "native_code"], _ansible_check_mode=True)
     assert answer.get("failed", False) is False
     assert answer["verified"] is False
-    assert "would fail" in str(answer["warnings"])
+    assert answer["msg"].startswith("NOT verified")
+    assert answer["document"]["failure"]
 
 
 def test_a_failure_says_what_was_found_and_keeps_the_document(
