@@ -83,12 +83,17 @@ def _user_space_reasons(state: DriverState, wanted: Wanted) -> list[str]:
     return reasons
 
 
+def is_proven(state: DriverState) -> bool:
+    """Whether this role has seen the recorded installation whole; a hand-made or interrupted one nobody has."""
+    marker, record = state.marker, state.record
+    return marker is not None and record is not None and marker.record_digest == record.digest
+
+
 def _marker_reasons(state: DriverState, wanted: Wanted) -> list[str]:
-    marker = state.marker
-    if marker is None or state.record is None or marker.record_digest != state.record.digest:
+    if not is_proven(state):
         return ["nothing proves that the installation was finished"]
-    if wanted.artefact and marker.run_sha256 != wanted.artefact.sha256:
-        return [f"it was installed from another file (sha256 {marker.run_sha256[:12]}…)"]
+    if state.marker and wanted.artefact and state.marker.run_sha256 != wanted.artefact.sha256:
+        return [f"it was installed from another file (sha256 {state.marker.run_sha256[:12]}…)"]
     return []
 
 
@@ -228,6 +233,7 @@ __all__ = [
     "can_load_now",
     "describe",
     "install_reasons",
+    "is_proven",
     "kernel_reasons",
     "missing_packages",
     "must_unload",

@@ -85,7 +85,7 @@ def _to_try(state: DriverState, wanted: Wanted) -> list[str]:
     if not any(kernel.module for kernel in state.kernels):
         return []
     target = state.target
-    removed_before = _stale_dkms(state, wanted) or _unclaimed(state) or state.gpu.packages
+    removed_before = _stale_dkms(state, wanted) or _clear_first(state, wanted) or state.gpu.packages
     own = {target.release} if target and not removed_before else set()
     return [kernel.release for kernel in findings.served_kernels(state, wanted) if kernel.release not in own]
 
@@ -99,9 +99,15 @@ def _stale_dkms(state: DriverState, wanted: Wanted) -> bool:
     return known and (state.record is None or state.record.version != wanted.version)
 
 
-def _unclaimed(state: DriverState) -> bool:
-    """Whether there are parts of a driver whose record is lost: nvidia-installer would put them back one day."""
-    return bool(state.leftovers) and not (state.record and state.record.version)
+def _clear_first(state: DriverState, wanted: Wanted) -> bool:
+    """Whether what is there has to go before the installation, not by it.
+
+    nvidia-installer removes what it has a record of and has not been altered since. Anything else it keeps, to put it
+    back at the next uninstallation: the parts of a lost record, of a run that was killed, and damaged ones.
+    """
+    if state.record is None:
+        return bool(state.leftovers)
+    return state.record.version == wanted.version or not findings.is_proven(state)
 
 
 def _files(state: DriverState, wanted: Wanted) -> list[Step]:
@@ -121,7 +127,8 @@ def _install(state: DriverState, wanted: Wanted, reasons: t.Sequence[str]) -> li
     if _stale_dkms(state, wanted):
         title = f"Remove nvidia/{wanted.version} from DKMS, left there by another installation"
         steps.append(Step("forget", title, {"version": wanted.version}))
-    if _unclaimed(state):
+    if _clear_first(state, wanted):
+        steps += [_uninstall(state, busy=wanted.allow_running or not state.runs_target)] if state.record else []
         steps.append(Step("sweep", "Remove the parts of a driver that nothing has a record of"))
     place = refusals.work_place(state, wanted)
     params = {
@@ -155,6 +162,11 @@ def installer_arguments(state: DriverState, wanted: Wanted) -> list[str]:
     if beside or not state.runs_target:
         arguments.append("--skip-module-load")
     return arguments
+
+
+def _uninstall(state: DriverState, *, busy: bool) -> Step:
+    told = (state.record.version if state.record else None) or "with a damaged record"
+    return Step("uninstall", f"Uninstall driver {told}", {"busy": busy})
 
 
 def _build(kernel: str, reason: str) -> Step:
@@ -203,8 +215,7 @@ def _absent(state: DriverState, wanted: Wanted) -> list[Step]:
     if state.unit_enabled or files.UNIT in findings.outdated_files(state, wanted):
         steps.append(Step("disable", f"Stop and disable {files.UNIT_NAME}"))
     if state.record is not None:
-        told = state.record.version or "with a damaged record"
-        steps.append(Step("uninstall", f"Uninstall driver {told}", {"busy": wanted.allow_running}))
+        steps.append(_uninstall(state, busy=wanted.allow_running))
     own = {state.record.version} if state.record and state.gpu.packages else {entry.version for entry in state.dkms}
     versions = sorted({entry.version for entry in state.dkms if entry.version in own}) if there else []
     steps += [Step("forget", f"Remove nvidia/{version} from DKMS", {"version": version}) for version in versions]

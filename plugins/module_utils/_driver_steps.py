@@ -88,7 +88,7 @@ def forget(host: Host, version: str, log: str) -> None:
 
 
 def remove_strays(host: Host, paths: t.Sequence[str], log: str) -> None:
-    """Remove libraries of other driver versions that no package owns, and let the linker look again."""
+    """Remove parts of other driver versions that no package owns, and let the linker look again."""
     packaged = owned_by_packages(host, paths)
     for path in paths:
         if path not in packaged:
@@ -101,8 +101,7 @@ def tidy(host: Host, version: str, log: str) -> None:
     entries = parse_dkms_status(host.run(["dkms", "status"], timeout_s=60).stdout)
     for other in sorted({entry.version for entry in entries if entry.version != version}):
         forget(host, other, log)
-    found = driver_libraries(host.listdir(LIBRARIES))
-    remove_strays(host, [f"{LIBRARIES}/{name}" for name, of in found if of != version], log)
+    remove_strays(host, _other_versions(host, version), log)
 
 
 def update_initramfs(host: Host, wanted: Wanted, log: str) -> None:
@@ -155,6 +154,15 @@ def load_module(host: Host, log: str) -> None:
                 action="read the end of 'dmesg'; 'Key was rejected' means Secure Boot, 'No such device' a card that"
                 " this driver or this flavour of its modules does not drive.",
             )
+
+
+def _other_versions(host: Host, version: str) -> list[str]:
+    """Return libraries, sources and firmware of other driver versions."""
+    found = [f"{LIBRARIES}/{name}" for name, of in driver_libraries(host.listdir(LIBRARIES)) if of != version]
+    sources = [name for name in host.listdir("/usr/src") if re.fullmatch(r"nvidia-\d{3}\.\d+(\.\d+)?", name)]
+    found += [f"/usr/src/{name}" for name in sources if name != f"nvidia-{version}"]
+    firmware = [name for name in host.listdir(_FIRMWARE) if re.fullmatch(r"\d{3}\.\d+(\.\d+)?", name)]
+    return found + [f"{_FIRMWARE}/{name}" for name in firmware if name != version]
 
 
 def sweep(host: Host, log: str) -> None:

@@ -135,7 +135,7 @@ def test_every_kernel_gets_its_module_and_all_but_the_installers_own_are_tried_f
         ({"record": None, "marker": None}, True, True),
         ({"record": states.Record(None, "d"), "marker": None}, True, True),
         ({"record": states.Record(OLD, "d"), "marker": None}, True, True),
-        ({"marker": None}, False, False),
+        ({"marker": None}, False, True),
     ],
     ids=["record-lost", "killed-at-dkms-import", "of-another-version", "its-own"],
 )
@@ -150,6 +150,26 @@ def test_dkms_entries_that_the_record_does_not_claim_go_first(
     assert ("try_build" in order) is tried
     if forgotten:
         assert order.index("try_build") < order.index("forget") < order.index("install")
+
+
+@pytest.mark.parametrize(
+    ("state", "cleared"),
+    [
+        (good(marker=None), ["uninstall", "sweep"]),
+        (good(sanity="x differs"), ["uninstall", "sweep"]),
+        (good(record=None, leftovers=("/usr/bin/nvidia-smi",)), ["sweep"]),
+        (upgraded(marker=None), ["uninstall", "sweep"]),
+        (upgraded(), []),
+        (bare(), []),
+    ],
+    ids=["killed-while-copying", "altered", "record-lost", "unproven-other", "proven-other", "fresh"],
+)
+def test_what_the_installer_would_keep_goes_before_it(state: states.DriverState, cleared: list[str]) -> None:
+    """Cases q4, q5 and k2: it makes backups of files that it finds and puts them back at its uninstallation."""
+    order = actions(state)
+    assert [step for step in order if step in ("uninstall", "sweep")] == cleared
+    if cleared:
+        assert order.index("try_build") < order.index(cleared[0]) < order.index("install")
 
 
 def test_the_distributions_driver_is_purged_by_name_after_the_build_was_tried() -> None:

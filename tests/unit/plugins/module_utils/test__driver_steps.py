@@ -87,7 +87,11 @@ def test_other_versions_go_after_an_installation(host: FakeHost) -> None:
     host.commands["dkms status"] = (0, both, "")
     host.add(f"{LIBRARIES}/libcuda.so.{OLD}", "altered, and put back by its own uninstallation")
     host.add(f"{LIBRARIES}/libcuda.so.{VERSION}", "x")
+    host.add(f"/usr/src/nvidia-{OLD}/x", "x")
+    host.add(f"/lib/firmware/nvidia/{OLD}/gsp_ga10x.bin", "x")
     steps.tidy(host, VERSION, LOG)
+    assert not host.exists(f"/usr/src/nvidia-{OLD}")
+    assert host.listdir("/lib/firmware/nvidia") == []
     assert f"dkms remove -m nvidia -v {OLD} --all" in driverhost.changes(host)
     assert host.listdir(LIBRARIES) == [f"libcuda.so.{VERSION}"]
 

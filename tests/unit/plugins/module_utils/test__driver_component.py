@@ -1,0 +1,57 @@
+# Copyright: (c) 2026, gpulab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The driver as a component: every step of a plan can be applied, and the unpacked driver does not stay behind."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import driverhost
+from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_plan
+from ansible_collections.gpulab.workstation.plugins.module_utils._driver_component import DriverComponent
+from ansible_collections.gpulab.workstation.plugins.module_utils._errors import OperatorError
+from ansible_collections.gpulab.workstation.plugins.module_utils._plan import Step
+from driver_states import PARAMS
+from fakehost import FakeHost
+
+WORK = "/opt/gpulab-driver"
+
+
+def test_every_action_of_a_plan_has_its_change(tmp_path: Path) -> None:
+    planned = set(re.findall(r'Step\(\s*"(\w+)"', Path(_driver_plan.__file__).read_text(encoding="utf-8")))
+    known = DriverComponent.from_params(PARAMS)._changes(FakeHost(tmp_path), lambda _: None)
+    assert planned == set(known)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        Step("extract", "", {"directory": WORK}),
+        Step("install", "", {"directory": WORK, "arguments": [], "kernel": driverhost.KERNEL, "stop_services": False}),
+        Step("build", "", {"kernel": driverhost.KERNEL}),
+        Step("prove", ""),
+    ],
+    ids=lambda step: step.action,
+)
+def test_a_failure_leaves_no_unpacked_driver(tmp_path: Path, step: Step) -> None:
+    host = FakeHost(tmp_path)
+    driverhost.add_base(host)
+    host.add(f"{WORK}/package/nvidia-installer", "x")
+    with pytest.raises(OperatorError):
+        DriverComponent.from_params(PARAMS).apply(host, step, lambda _: None)
+    assert not host.exists(WORK)
+
+
+def test_a_step_in_between_keeps_it(tmp_path: Path) -> None:
+    host = FakeHost(tmp_path)
+    host.add(f"{WORK}/package/nvidia-installer", "x")
+    step = Step("file", "", {"path": "/etc/modprobe.d/x.conf", "text": "# x\n"})
+    DriverComponent.from_params(PARAMS).apply(host, step, lambda _: None)
+    assert host.exists(WORK)
+    assert host.read_text("/etc/modprobe.d/x.conf") == "# x\n"
+    DriverComponent.from_params(PARAMS).apply(host, Step("file", "", {**step.params, "text": None}), lambda _: None)
+    assert not host.exists("/etc/modprobe.d/x.conf")
