@@ -58,6 +58,7 @@ def small_locks() -> dict[str, object]:
         "diffusion_stack_script": str(ROOT / "tests/support/small_picture.py"),
         "diffusion_stack_size": 64,
         "diffusion_stack_space_gb": 0.1,
+        "gpu_verify_python": "",
     }
 
 
