@@ -42,10 +42,6 @@ class PollingAction(ActionBase):
         result.update(answer)
         result.pop("job_running", None)
         result.pop("job", None)
-        return self.finish(result, task_vars or {})
-
-    def finish(self, result: dict[str, t.Any], _task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
-        """Let a module's own action plugin add what has to happen on the controller."""
         return result
 
     def _ask(self, arguments: dict[str, t.Any], task_vars: dict[str, t.Any] | None) -> dict[str, t.Any]:
