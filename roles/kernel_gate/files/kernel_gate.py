@@ -1,0 +1,292 @@
+# Copyright: (c) 2026, gpulab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Lets no machine start a kernel that has no NVIDIA module: run by the kernel packages' hooks, after DKMS, and at boot.
+
+Each installed kernel is asked for the modules of the driver that gpulab has proven on this machine. As long as GRUB's
+choice (the newest kernel) has none, a drop-in makes the newest kernel with modules the choice, the message of the day
+and the local fact gpulab_kernel say so; once it has them, all of that goes away again. Kernels are never held back.
+
+It must not break a package installation: `--hook` always ends with status 0. `--dry-run` prints what it would do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict, dataclass, field
+
+PROVEN = "var/lib/gpulab/driver/proven.json"
+SELECTION = "etc/default/grub.d/99-gpulab-kernel.cfg"
+MESSAGE = "etc/motd.d/50-gpulab-kernel"
+FACT = "etc/ansible/facts.d/gpulab_kernel.fact"
+SECURE_BOOT = "sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
+GRUB_MENU = "boot/grub/grub.cfg"
+MODULES = ("nvidia", "nvidia-modeset", "nvidia-drm", "nvidia-uvm")
+SECURE_BOOT_ON = 1  # fifth byte of the variable, after four of attributes (UEFI specification 2.10, 3.3)
+TOOL_LIMIT_S = 120
+GRUB_LIMIT_S = 600
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a machine would start: `state` is ok, held, stranded (no kernel has modules), no_driver or no_kernel."""
+
+    state: str
+    driver: str = ""
+    newest: str = ""
+    choice: str = ""
+    problems: dict[str, str] = field(default_factory=dict)
+
+
+def kernel_order(release: str) -> list[tuple[int, int, str]]:
+    """Return a key that orders kernels as GRUB's menu does (sort -V): numbers by value."""
+    return [(1, int(part), "") if part.isdigit() else (0, 0, part) for part in re.findall(r"\d+|\D+", release)]
+
+
+def judge(kernels: list[str], driver: str, problems: dict[str, str]) -> Verdict:
+    """Decide what should be started; `problems` says why a kernel's modules would not do."""
+    if not driver:
+        return Verdict("no_driver")
+    ordered = sorted(kernels, key=kernel_order, reverse=True)
+    if not ordered:
+        return Verdict("no_kernel", driver)
+    newest = ordered[0]
+    told = {kernel: problems[kernel] for kernel in ordered if problems.get(kernel)}
+    if newest not in told:
+        return Verdict("ok", driver, newest, newest, told)
+    good = [kernel for kernel in ordered if kernel not in told]
+    return Verdict("held" if good else "stranded", driver, newest, good[0] if good else newest, told)
+
+
+def module_problem(kernel: str, driver: str, fields: dict[str, dict[str, str]], *, signed_only: bool) -> str:
+    """Say why a kernel would not load the driver's modules, from modinfo's fields by module; empty where it would."""
+    for module in MODULES:
+        found = fields.get(module)
+        if not found:
+            return f"it has no {module} module"
+        if found.get("version") != driver:
+            return f"its {module} module is of driver {found.get('version') or 'unknown'}"
+        magic = found.get("vermagic", "").split(" ")[0]
+        if magic != kernel:
+            return f"its {module} module was built for {magic or 'an unknown kernel'}"
+        if signed_only and not found.get("signer"):
+            return f"its {module} module is not signed, and Secure Boot is on"
+    return ""
+
+
+def menu_entry(menu: str, kernel: str) -> str:
+    """Return GRUB's name for a kernel's normal entry, with the submenu it is in; empty where the menu has none.
+
+    GRUB names entries by id, joined by '>' (GRUB manual, "default").
+    """
+    submenu = ""
+    for line in menu.splitlines():
+        found = re.search(r"\$menuentry_id_option '([^']+)'", line)
+        if not found:
+            continue
+        if line.lstrip().startswith("submenu "):
+            submenu = found[1]
+        elif found[1].startswith(f"gnulinux-{kernel}-advanced-"):
+            return f"{submenu}>{found[1]}" if submenu and line.startswith((" ", "\t")) else found[1]
+    return ""
+
+
+def selection_text(verdict: Verdict, entry: str) -> str | None:
+    """Return GRUB's drop-in, None where GRUB's own choice is right."""
+    if verdict.state != "held" or not entry:
+        return None
+    return (
+        f"# Written by gpulab: {verdict.newest} has no NVIDIA module ({verdict.problems[verdict.newest]}).\n"
+        "# It goes away when that kernel has one: 'dkms autoinstall' and then the next start, or kernel-gate by hand.\n"
+        f"GRUB_DEFAULT='{entry}'\n"
+    )
+
+
+def message_text(verdict: Verdict, entry: str) -> str | None:
+    """Return what people read when they log in, None where there is nothing to say."""
+    if verdict.state not in ("held", "stranded"):
+        return None
+    why = f"Kernel {verdict.newest} has no working NVIDIA module for driver {verdict.driver}:\n"
+    why += f"{verdict.problems[verdict.newest]}.\n"
+    if verdict.state == "stranded":
+        then = "No other kernel has one either: the next start has no GPU.\n"
+    elif entry:
+        then = f"This machine starts {verdict.choice} until that is cured.\n"
+    else:
+        then = f"GRUB's menu has no {verdict.choice}, which has one: the next start has no GPU.\n"
+    todo = f"To do: read /var/lib/dkms/nvidia/{verdict.driver}/build/make.log, mostly a newer driver is needed.\n"
+    return f"\n{why}{then}{todo}\n"
+
+
+class System:
+    """The machine; `root` is another directory in tests."""
+
+    def __init__(self, root: str = "/") -> None:
+        self.root = pathlib.Path(root)
+
+    def text(self, path: str) -> str | None:
+        """Return a file's text, None where it cannot be read."""
+        try:
+            return (self.root / path).read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return None
+
+    def kernels(self) -> list[str]:
+        """Return the kernels that could be started: an image in /boot and a directory of modules."""
+        try:
+            images = [path.name.removeprefix("vmlinuz-") for path in (self.root / "boot").glob("vmlinuz-*")]
+        except OSError:
+            return []
+        return [kernel for kernel in images if (self.root / "lib/modules" / kernel).is_dir()]
+
+    def driver(self) -> str:
+        """Return the version of the driver that gpulab has proven here, empty where there is none."""
+        try:
+            return str(json.loads(self.text(PROVEN) or "{}").get("version", ""))
+        except (ValueError, AttributeError):
+            return ""
+
+    def selection_in_force(self) -> str:
+        """Return the menu entry that GRUB was last told to start, empty where it chooses itself."""
+        try:
+            return str(json.loads(self.text(FACT) or "{}").get("selection", ""))
+        except (ValueError, AttributeError):
+            return ""
+
+    def signed_only(self) -> bool:
+        """Tell whether Secure Boot is on, where the kernel refuses modules without a signature."""
+        try:
+            value = (self.root / SECURE_BOOT).read_bytes()
+        except OSError:
+            return False
+        return value[4:5] == bytes([SECURE_BOOT_ON])
+
+    def run(self, *command: str, limit_s: int = TOOL_LIMIT_S) -> tuple[int, str]:
+        """Run a tool in the C locale and return its status and what it printed."""
+        settings = {**os.environ, "LC_ALL": "C", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
+        try:
+            done = subprocess.run(
+                command,
+                env=settings,
+                capture_output=True,
+                text=True,
+                timeout=limit_s,
+                check=False,
+                stdin=subprocess.DEVNULL,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            return 127, str(error)
+        return done.returncode, done.stdout + (done.stderr if done.returncode else "")
+
+    def problem(self, kernel: str, driver: str) -> str:
+        """Say why a kernel would not load the driver's modules."""
+        fields = {module: self._fields(kernel, module) for module in MODULES}
+        told = module_problem(kernel, driver, fields, signed_only=self.signed_only())
+        if told:
+            return told
+        for module in MODULES:
+            rc, output = self.run(
+                "modprobe", "--dry-run", "--set-version", kernel, "--show-depends", "--ignore-install", module
+            )
+            if rc:
+                return f"modprobe finds not all that {module} needs: {' '.join(output.split())[:200]}"
+        return ""
+
+    def _fields(self, kernel: str, module: str) -> dict[str, str]:
+        rc, output = self.run("modinfo", "-k", kernel, module)
+        pairs = (line.split(":", 1) for line in output.splitlines() if ":" in line) if rc == 0 else ()
+        fields: dict[str, str] = {}
+        for key, value in pairs:
+            fields.setdefault(key, value.strip())
+        return fields
+
+    def put(self, path: str, text: str | None) -> bool:
+        """Write a file whole or remove it; return whether that changed something."""
+        if self.text(path) == text:
+            return False
+        target = self.root / path
+        if text is None:
+            target.unlink(missing_ok=True)
+            return True
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        pathlib.Path(name).chmod(0o644)
+        pathlib.Path(name).replace(target)
+        return True
+
+
+def wanted_files(verdict: Verdict, entry: str) -> dict[str, str | None]:
+    """Return what each file of the gate has to hold, None where there must be none."""
+    fact = json.dumps({**asdict(verdict), "selection": entry}, indent=1, sort_keys=True) + "\n"
+    return {
+        SELECTION: selection_text(verdict, entry),
+        MESSAGE: message_text(verdict, entry),
+        FACT: fact if verdict.state != "no_driver" else None,
+    }
+
+
+def gate(system: System, *, dry_run: bool) -> dict[str, object]:
+    """Look at every kernel and bring GRUB's choice, the message and the fact in line; return the account."""
+    driver, kernels = system.driver(), system.kernels()
+    problems = {kernel: system.problem(kernel, driver) for kernel in kernels} if driver else {}
+    verdict = judge(kernels, driver, problems)
+    entry = menu_entry(system.text(GRUB_MENU) or "", verdict.choice) if verdict.state == "held" else ""
+    files = wanted_files(verdict, entry)
+    changes = [path for path, text in files.items() if system.text(path) != text]
+    account: dict[str, object] = {
+        "format": 1,
+        **asdict(verdict),
+        "changes": [f"/{path}" for path in changes],
+        "error": "",
+    }
+    if verdict.state == "held" and not entry:
+        account["error"] = f"/{GRUB_MENU} has no entry for {verdict.choice}: the choice cannot be changed"
+    if dry_run:
+        return account
+    system.put(SELECTION, files[SELECTION])
+    system.put(MESSAGE, files[MESSAGE])
+    if SELECTION in changes or system.selection_in_force() != entry:
+        rc, output = system.run("update-grub", limit_s=GRUB_LIMIT_S)
+        if rc:
+            account["error"] = f"update-grub ended with {rc}: {' '.join(output.split())[-200:]}"
+            return account
+    system.put(FACT, files[FACT])  # last: a run that ends before this is repeated whole
+    return account
+
+
+def main(arguments: list[str], root: str = "/") -> int:
+    """Run once: by a hook (quiet where all is well, never failing), by hand, or as a trial."""
+    hook, dry_run = "--hook" in arguments, "--dry-run" in arguments
+    try:
+        account = gate(System(root), dry_run=dry_run)
+    except Exception as error:  # noqa: BLE001 - whatever it is, a package installation goes on
+        sys.stderr.write(f"gpulab kernel gate: {type(error).__name__}: {error}\n")
+        return 0 if hook else 1
+    if not hook:
+        sys.stdout.write(json.dumps(account) + "\n")
+        return 1 if account["error"] else 0
+    words = []
+    if account["state"] in ("held", "stranded"):
+        problems = account["problems"]
+        why = problems[account["newest"]] if isinstance(problems, dict) else ""
+        words.append(f"kernel {account['newest']}: {why}; the next start uses {account['choice']}")
+    if account["error"]:
+        words.append(str(account["error"]))
+    with contextlib.suppress(OSError):
+        sys.stderr.writelines(f"gpulab kernel gate: {line}\n" for line in words)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
