@@ -14,8 +14,10 @@ from ansible_collections.gpulab.workstation.plugins.module_utils._host import Ho
 from ansible_collections.gpulab.workstation.plugins.module_utils._job import log_path
 from ansible_collections.gpulab.workstation.plugins.module_utils._plan import Plan, Step
 
-PROGRAM = "/usr/local/lib/gpulab/kernel-gate"
-UNIT_NAME = "gpulab-kernel-gate.service"
+_DIRECTORY = "/usr/local/lib/gpulab"
+PROGRAM = f"{_DIRECTORY}/kernel-gate"
+# Not gpulab-kernel-gate: that is the transient unit of the job that sets it up.
+UNIT_NAME = "gpulab-kernel-gate-boot.service"
 UNIT = f"/etc/systemd/system/{UNIT_NAME}"
 # run-parts(8) takes them by name: after zz-update-grub, and after dkms, which builds for a kernel in the first and,
 # where the headers come later, in the second.
@@ -134,6 +136,8 @@ class KernelGate:
             host.write_text(path, programs.get(path, _UNIT), mode=0o755 if path in programs else 0o644)
         elif step.action == "remove":
             host.remove(step.params["path"])
+            if not host.listdir(_DIRECTORY):
+                host.remove(_DIRECTORY)
         elif step.action in ("enable", "disable"):
             host.run(["systemctl", "daemon-reload"], timeout_s=120, log=log)
             _must(host, ["systemctl", step.action, UNIT_NAME], log)
