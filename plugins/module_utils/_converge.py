@@ -25,6 +25,10 @@ JOB_ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "job": {"type": "str"},
     "wait_seconds": {"type": "float", "default": 10.0},
 }
+_WORDS_FOR_THE_SYSTEM = (
+    "Found: {}. Expected: files and devices that root can read and write."
+    " To do: look at the file system and 'dmesg' of this host, then run again."
+)
 
 
 def converge(module: AnsibleModule, kind: type[t.Any], host: Host | None = None) -> t.NoReturn:
@@ -36,10 +40,27 @@ def converge(module: AnsibleModule, kind: type[t.Any], host: Host | None = None)
     except OperatorError as error:
         module.fail_json(msg=str(error), found=error.found, expected=error.expected, action=error.action)
     except OSError as error:
-        module.fail_json(
-            msg=f"Found: {error}. Expected: files and devices that root can read and write."
-            " To do: look at the file system and 'dmesg' of this host, then run again."
-        )
+        module.fail_json(msg=_WORDS_FOR_THE_SYSTEM.format(error))
+    module.exit_json(**result)
+
+
+def converge_at_once(module: AnsibleModule, kind: type[t.Any], host: Host | None = None) -> t.NoReturn:
+    """Make the same moves without a job: for changes of a moment, and for secrets that must lie in no request."""
+    host = host or LocalHost()
+    try:
+        component = kind.from_params(module.params)
+        state = component.read(host)
+        plan = component.plan(state)
+        if not plan.steps or module.check_mode:
+            result = _settled(host, component, state, plan, changed=bool(plan.steps), check_mode=module.check_mode)
+        else:
+            for step in plan.steps:
+                component.apply(host, step, lambda _: None)
+            result = {**_judge(host, component, check_mode=False), **_account(plan)}
+    except OperatorError as error:
+        module.fail_json(msg=str(error), found=error.found, expected=error.expected, action=error.action)
+    except OSError as error:
+        module.fail_json(msg=_WORDS_FOR_THE_SYSTEM.format(error))
     module.exit_json(**result)
 
 
@@ -94,6 +115,11 @@ def _finish(host: Host, component: _job.Component, found: _job.JobStatus, *, che
     if not found.result["ok"]:
         error = found.result
         raise OperatorError(found=error["found"], expected=error["expected"], action=error["action"])
+    return {**_judge(host, component, check_mode=check_mode), **_account(found.plan or Plan())}
+
+
+def _judge(host: Host, component: _job.Component, *, check_mode: bool) -> dict[str, t.Any]:
+    """Read again after the change: nothing more may be needed."""
     state = component.read(host)
     rest = component.plan(state)
     if rest.steps and not check_mode:
@@ -102,8 +128,7 @@ def _finish(host: Host, component: _job.Component, found: _job.JobStatus, *, che
             expected="a host that needs nothing more.",
             action=f"read {_job.log_path(component.name)} on the host; running again repeats these steps.",
         )
-    account = _settled(host, component, state, rest, changed=True, check_mode=check_mode)
-    return {**account, **_account(found.plan or Plan())}
+    return _settled(host, component, state, rest, changed=True, check_mode=check_mode)
 
 
 def _settled(
@@ -144,4 +169,4 @@ def _request_restart(host: Host, name: str, reasons: tuple[str, ...]) -> None:
         host.remove(path)
 
 
-__all__ = ["JOB_ARGUMENTS", "RESTART_REQUESTS", "converge"]
+__all__ = ["JOB_ARGUMENTS", "RESTART_REQUESTS", "converge", "converge_at_once"]

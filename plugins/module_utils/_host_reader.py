@@ -48,7 +48,7 @@ def read_host(
         kernels=_kernels(reading, running),
         gcc=gcc.stdout.strip() or None if gcc else None,
         gcc_majors=_gcc_majors(reading, gcc.stdout if gcc else ""),
-        secure_boot=_secure_boot(reading, (*certificates, *facts.SIGNING_CERTIFICATES)),
+        secure_boot=read_secure_boot(reading, (*certificates, *facts.SIGNING_CERTIFICATES)),
         places=_places(reading, places),
         sessions=read_sessions(reading),
         display_manager=manager,
@@ -107,7 +107,8 @@ def _gcc_majors(reading: Reading, version: str) -> tuple[int, ...]:
     return tuple(sorted(majors | ({int(plain)} if plain.isdigit() else set())))
 
 
-def _secure_boot(reading: Reading, certificates: t.Sequence[str]) -> facts.SecureBoot:
+def read_secure_boot(reading: Reading, certificates: t.Sequence[str] = ()) -> facts.SecureBoot:
+    """Return whether Secure Boot is on, and where it is which of the certificates are enrolled."""
     if not reading.host.exists(_EFI):
         return facts.SecureBoot("not_uefi", f"there is no {_EFI}")
     try:

@@ -64,6 +64,7 @@ class Wanted:
 
     expect_gpu: bool = True
     needs: tuple[Need, ...] = ()
+    signing_managed: bool = False  # a later role brings a key for modules and has it enrolled
     earliest_clock: float = _EARLIEST_CLOCK
 
 
@@ -202,9 +203,14 @@ def _place_for(facts: Facts, need: Need) -> Place | None:
     return next((place for place in usable if place.free_bytes >= need.bytes), usable[0] if usable else None)
 
 
-def _secure_boot(facts: Facts, _wanted: Wanted) -> t.Iterator[Refusal]:
+def _lacks_key(facts: Facts) -> bool:
     boot = facts.host.secure_boot
-    if not facts.host.has_own_kernel or boot.state != "on" or any(key.enrolled for key in boot.keys):
+    return facts.host.has_own_kernel and boot.state == "on" and not any(key.enrolled for key in boot.keys)
+
+
+def _secure_boot(facts: Facts, wanted: Wanted) -> t.Iterator[Refusal]:
+    boot = facts.host.secure_boot
+    if wanted.signing_managed or not _lacks_key(facts):
         return
     known = next((key.path for key in boot.keys), "")
     if known:
@@ -223,7 +229,12 @@ def _secure_boot(facts: Facts, _wanted: Wanted) -> t.Iterator[Refusal]:
         )
 
 
-def _remark_secure_boot(facts: Facts, _wanted: Wanted) -> t.Iterator[str]:
+def _remark_secure_boot(facts: Facts, wanted: Wanted) -> t.Iterator[str]:
+    if wanted.signing_managed and _lacks_key(facts):
+        yield (
+            "Secure Boot is on, and no key on this host is known to be enrolled: the lab's key will be asked for, and"
+            " where the firmware does not know it yet, somebody has to confirm it once at the console."
+        )
     if facts.host.has_own_kernel and facts.host.secure_boot.state == "unreadable":
         yield (
             f"Secure Boot could not be read ({facts.host.secure_boot.detail}); if it is on, the driver's modules will"

@@ -67,6 +67,10 @@ options:
     type: list
     elements: path
     default: []
+  signing_managed:
+    description: Whether a later role brings a signing key and has it enrolled; then a missing one is only told.
+    type: bool
+    default: false
   stack:
     description: >-
       The chosen stack, as the lookup P(gpulab.workstation.stack#lookup) returns it for the term V(stack); used by the
@@ -146,6 +150,7 @@ ARGUMENTS: dict[str, dict[str, t.Any]] = {
         },
     },
     "signing_certificates": {"type": "list", "elements": "path", "default": []},
+    "signing_managed": {"type": "bool", "default": False},
     "stack": {"type": "dict"},
 }
 
@@ -156,7 +161,7 @@ def run(host: Host, params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     landmarks = [need.unless for need in needs if need.unless]
     places = [*PLACES, *(path for need in needs for path in need.paths)]
     facts = survey(host, places, landmarks, params["signing_certificates"])
-    verdict = judge(facts, Wanted(params["expect_gpu"], needs))
+    verdict = judge(facts, Wanted(params["expect_gpu"], needs, params["signing_managed"]))
     account = {"refusals": [dataclasses.asdict(refusal) for refusal in verdict.refusals], **to_json(facts)}
     if verdict.refusals:
         account.update(failed=True, msg=render(verdict.refusals))

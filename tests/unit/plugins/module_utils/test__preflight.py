@@ -142,6 +142,14 @@ def test_an_enrolled_key_satisfies_secure_boot() -> None:
     assert judge(with_host(secure_boot=SecureBoot("on", "", keys)), WANTED).refusals == ()
 
 
+def test_a_key_that_a_later_role_brings_is_told_and_not_refused() -> None:
+    keys = (SigningKey("/var/lib/dkms/mok.pub", enrolled=False),)
+    verdict = judge(with_host(secure_boot=SecureBoot("on", "", keys)), Wanted(signing_managed=True))
+    assert verdict.refusals == ()
+    assert ["the lab's key will be asked for" in warning for warning in verdict.warnings] == [True]
+    assert judge(GOOD, Wanted(signing_managed=True)).warnings == ()
+
+
 def test_a_container_has_no_secure_boot_of_its_own() -> None:
     facts = with_host(secure_boot=SecureBoot("on"), machine=Machine("container", "podman"))
     assert judge(facts, WANTED).refusals == ()
