@@ -41,7 +41,7 @@ def visit(name: str) -> str:
     return (
         f"Found: Secure Boot is on and the firmware of {name} does not trust the lab's key yet; the request is on its"
         " list. Expected: one visit to the console, ever: the key lies in the firmware and outlives a reinstallation."
-        " To do: restart the machine, at the blue screen 'Perform MOK management' (it waits 10 seconds for a key) choose"
+        " To do: restart the machine, at its blue screen 'Perform MOK management' (10 seconds for the first key) choose"
         " Enroll MOK, Continue, Yes, type module_signing_password, reboot; then run again. The driver has not been"
         " touched."
     )
