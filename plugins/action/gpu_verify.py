@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, gpulab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The controller's half of gpu_verify: the document of each host goes to the results directory, also when it failed."""
+"""The controller's half of gpu_verify: it sends the test programs, and keeps the document of each host, good or bad."""
 
 from __future__ import annotations
 
@@ -29,6 +29,8 @@ class ActionModule(ActionBase):
         variables = task_vars or {}
         name = str(variables.get("inventory_hostname", "host"))
         arguments = {"host_name": name, **self._task.args}
+        if arguments.get("programs_directory"):
+            arguments["programs"] = read_programs(Path(arguments["programs_directory"]))
         result.update(
             self._execute_module(
                 module_name="gpulab.workstation.gpu_verify", module_args=arguments, task_vars=variables
@@ -48,6 +50,11 @@ class ActionModule(ActionBase):
                     f" To do: set gpu_verify_results_directory to one. The host said: {result.get('msg')}"
                 )
         return result
+
+
+def read_programs(directory: Path) -> dict[str, str]:
+    """Return the sources of the tests by file name."""
+    return {path.name: path.read_text(encoding="utf-8") for path in sorted(directory.iterdir()) if path.is_file()}
 
 
 def results_directory(wanted: str, playbook_directory: str) -> Path:
@@ -70,4 +77,4 @@ def keep_document(directory: Path, name: str, document: dict[str, t.Any]) -> Pat
     return path
 
 
-__all__ = ["ActionModule", "keep_document", "results_directory"]
+__all__ = ["ActionModule", "keep_document", "read_programs", "results_directory"]

@@ -1,18 +1,19 @@
 # Copyright: (c) 2026, gpulab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Checks and their outcomes, the document they make, and the one rule by which a verification ends well."""
+"""Checks and their outcomes, what is known of each, and the one comparison of figures with limits."""
 
 from __future__ import annotations
 
 import enum
+import math
 import re
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from ansible_collections.gpulab.workstation.plugins.module_utils._errors import OperatorError
 
-SCHEMA = "gpu_verify-1"
+SCHEMA = "gpu_verify-2"
 
 
 class Outcome(str, enum.Enum):
@@ -24,20 +25,69 @@ class Outcome(str, enum.Enum):
     NOT_PROVEN = "not_proven"
 
 
-# Every check there is, and whether it takes a GPU with a working driver to prove it.
-CHECKS: dict[str, bool] = {
-    "driver_loaded": True,
-    "driver_on_disk": True,
-    "driver_libraries": True,
-    "cards": True,
-    "toolkit": False,
-    "native_code": False,
-    "negative_control": False,
-    "kernel_results": True,
-    "foreign_code_refused": True,
-    "torch_build": False,
-    "torch_launch": True,
+class Level(str, enum.Enum):
+    """When a check is made: in every run, in a full one, or where minutes of endurance are asked for."""
+
+    QUICK = "quick"
+    FULL = "full"
+    ENDURANCE = "endurance"
+
+
+@dataclass(frozen=True)
+class CheckKind:
+    """What is known of a check before it is made."""
+
+    needs_gpu: bool  # a host without a GPU with a working driver cannot prove it
+    per_card: bool = False  # made on each card for itself, and proven only if it is proven on every one
+    level: Level = Level.QUICK
+    needs_python: bool = False  # made in the environment with torch
+
+
+# Every check there is, in the order of documents and pages.
+CHECKS: dict[str, CheckKind] = {
+    "driver_loaded": CheckKind(needs_gpu=True),
+    "driver_on_disk": CheckKind(needs_gpu=True),
+    "driver_libraries": CheckKind(needs_gpu=True),
+    "firmware": CheckKind(needs_gpu=True),
+    "cards": CheckKind(needs_gpu=True),
+    "kernel_log": CheckKind(needs_gpu=True),
+    "toolkit": CheckKind(needs_gpu=False),
+    "native_code": CheckKind(needs_gpu=False),
+    "negative_control": CheckKind(needs_gpu=False),
+    "kernel_results": CheckKind(needs_gpu=True, per_card=True),
+    "foreign_code_refused": CheckKind(needs_gpu=True, per_card=True),
+    "memory_test": CheckKind(needs_gpu=True, per_card=True),
+    "pcie_link": CheckKind(needs_gpu=True, per_card=True),
+    "host_bandwidth": CheckKind(needs_gpu=True, per_card=True),
+    "memory_bandwidth": CheckKind(needs_gpu=True, per_card=True),
+    "torch_build": CheckKind(needs_gpu=False, needs_python=True),
+    "extension_code": CheckKind(needs_gpu=False, needs_python=True),
+    "torch_launch": CheckKind(needs_gpu=True, per_card=True, needs_python=True),
+    "torch_attention": CheckKind(needs_gpu=True, per_card=True, needs_python=True),
+    "torch_matmul": CheckKind(needs_gpu=True, per_card=True, needs_python=True),
+    "diffusion_sdxl": CheckKind(needs_gpu=True, per_card=True, level=Level.FULL, needs_python=True),
+    "diffusion_sd15": CheckKind(needs_gpu=True, per_card=True, level=Level.FULL, needs_python=True),
+    "attention_backends": CheckKind(needs_gpu=True, per_card=True, level=Level.FULL, needs_python=True),
+    "endurance": CheckKind(needs_gpu=True, per_card=True, level=Level.ENDURANCE),
 }
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A limit for one figure of a check, with the source it was taken from."""
+
+    check: str
+    figure: str
+    unit: str
+    source: str
+    fail_below: float | None = None
+    warn_below: float | None = None
+    fail_above: float | None = None
+    warn_above: float | None = None
+
+    def to_json(self) -> dict[str, t.Any]:
+        """Return it as it stands in the document, beside the check it is for."""
+        return {key: value for key, value in asdict(self).items() if key != "check"}
 
 
 @dataclass(frozen=True)
@@ -48,10 +98,12 @@ class Check:
     outcome: Outcome
     why: str
     figures: t.Mapping[str, t.Any] = field(default_factory=dict)
+    card: str = ""  # uuid; empty where the check is about the whole host
+    limits: tuple[Limit, ...] = ()
 
     @property
-    def needs_gpu(self) -> bool:
-        """Whether a host without a GPU cannot prove it."""
+    def kind(self) -> CheckKind:
+        """Return what is known of checks of this name."""
         return CHECKS[self.name]
 
     @property
@@ -59,49 +111,56 @@ class Check:
         """Whether it counts as proven."""
         return self.outcome in (Outcome.PASS, Outcome.WARN)
 
+    @property
+    def title(self) -> str:
+        """How messages call it."""
+        return f"{self.name} of {self.card}" if self.card else self.name
+
     def to_json(self, required: t.Container[str]) -> dict[str, t.Any]:
         """Return it as it stands in the document."""
         return {
             "name": self.name,
+            "card": self.card or None,
             "outcome": self.outcome.value,
             "required": self.name in required,
-            "needs_gpu": self.needs_gpu,
+            "needs_gpu": self.kind.needs_gpu,
+            "level": self.kind.level.value,
             "why": self.why,
             "figures": dict(self.figures),
+            "limits": [limit.to_json() for limit in self.limits],
         }
 
-
-def passed(name: str, why: str, **figures: t.Any) -> Check:
-    """Return a check that passed."""
-    return Check(name, Outcome.PASS, why, figures)
-
-
-def warned(name: str, why: str, **figures: t.Any) -> Check:
-    """Return a check that passed with something to look at."""
-    return Check(name, Outcome.WARN, why, figures)
-
-
-def failed(name: str, why: str, **figures: t.Any) -> Check:
-    """Return a check that found something wrong."""
-    return Check(name, Outcome.FAIL, why, figures)
-
-
-def not_proven(name: str, why: str, **figures: t.Any) -> Check:
-    """Return a check that could not be made."""
-    return Check(name, Outcome.NOT_PROVEN, why, figures)
-
-
-def check_names(names: t.Iterable[str]) -> tuple[str, ...]:
-    """Return the names of required checks; a name that is no check would silently require nothing."""
-    wanted = tuple(dict.fromkeys(names))
-    unknown = [name for name in wanted if name not in CHECKS]
-    if unknown:
-        raise OperatorError(
-            found=f"gpu_verify_require names {', '.join(unknown)}.",
-            expected=f"names of checks: {', '.join(CHECKS)}.",
-            action="correct gpu_verify_require.",
+    @classmethod
+    def from_json(cls, data: t.Mapping[str, t.Any]) -> Check:
+        """Read back what :meth:`to_json` wrote."""
+        return cls(
+            data["name"],
+            Outcome(data["outcome"]),
+            data["why"],
+            data["figures"],
+            data["card"] or "",
+            tuple(Limit(data["name"], **limit) for limit in data["limits"]),
         )
-    return wanted
+
+
+def passed(name: str, why: str, /, *, card: str = "", limits: tuple[Limit, ...] = (), **figures: t.Any) -> Check:
+    """Return a check that passed."""
+    return Check(name, Outcome.PASS, why, figures, card, limits)
+
+
+def warned(name: str, why: str, /, *, card: str = "", limits: tuple[Limit, ...] = (), **figures: t.Any) -> Check:
+    """Return a check that passed with something to look at."""
+    return Check(name, Outcome.WARN, why, figures, card, limits)
+
+
+def failed(name: str, why: str, /, *, card: str = "", limits: tuple[Limit, ...] = (), **figures: t.Any) -> Check:
+    """Return a check that found something wrong."""
+    return Check(name, Outcome.FAIL, why, figures, card, limits)
+
+
+def not_proven(name: str, why: str, /, *, card: str = "", limits: tuple[Limit, ...] = (), **figures: t.Any) -> Check:
+    """Return a check that could not be made."""
+    return Check(name, Outcome.NOT_PROVEN, why, figures, card, limits)
 
 
 def parse_arch(text: str) -> str:
@@ -116,46 +175,59 @@ def parse_arch(text: str) -> str:
     return "".join(found.groups())
 
 
-def is_verified(checks: t.Iterable[Check], required: t.Iterable[str]) -> bool:
-    """Whether every required check was made and went well, and none of the others failed."""
-    by_name = {check.name: check for check in checks}
-    every = all(name in by_name and by_name[name].good for name in required)
-    return every and all(check.outcome is not Outcome.FAIL for check in by_name.values())
+def judge_figures(
+    name: str, why: str, /, *, card: str = "", limits: tuple[Limit, ...] | None, **figures: t.Any
+) -> Check:
+    """Compare figures with limits; the worst of them decides, and the sentence names it, its limit and its source.
 
-
-def verdict(checks: t.Sequence[Check], required: t.Sequence[str], *, expect_gpu: bool) -> str | None:
-    """Return why the task fails, None where it does not: the documented rule (docs/verification.md).
-
-    Anything failed fails. A required check that is not proven fails, unless it needs a GPU and the inventory says that
-    this host has none.
+    No limits (None: no row for this model of card) and a figure that is no number are not proven: a card of which
+    nothing is known was not found healthy.
     """
-    wrong = [f"{check.name} failed: {check.why}" for check in checks if check.outcome is Outcome.FAIL]
-    by_name = {check.name: check for check in checks}
-    for name in required:
-        check = by_name.get(name, not_proven(name, "it was not asked for: its role variable is empty"))
-        excused = not expect_gpu and CHECKS[name]
-        if check.outcome is Outcome.NOT_PROVEN and not excused:
-            wrong.append(f"{name} is required and not proven: {check.why}")
-    return "; ".join(wrong) or None
+    if limits is None:
+        return not_proven(name, f"measured, but there are no limits for this card: {why}", card=card, **figures)
+    if not limits:
+        return not_proven(name, f"measured, but this check has no limits for this card: {why}", card=card, **figures)
+    unread = [limit.figure for limit in limits if not _is_number(figures.get(limit.figure))]
+    wrong = [words for limit in limits if (words := _words(limit, figures, limit.fail_below, limit.fail_above))]
+    odd = [words for limit in limits if (words := _words(limit, figures, limit.warn_below, limit.warn_above))]
+    if wrong:
+        return failed(name, "; ".join(wrong), card=card, limits=limits, **figures)
+    if unread:
+        reason = f"{', '.join(unread)} could not be measured: {why}"
+        return not_proven(name, reason, card=card, limits=limits, **figures)
+    if odd:
+        return warned(name, "; ".join(odd), card=card, limits=limits, **figures)
+    return passed(name, why, card=card, limits=limits, **figures)
 
 
-def unproven(checks: t.Iterable[Check]) -> list[str]:
-    """Return a line for each check that is not proven."""
-    return [f"{check.name}: {check.why}" for check in checks if check.outcome is Outcome.NOT_PROVEN]
+def _is_number(value: t.Any) -> t.TypeGuard[float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _words(limit: Limit, figures: t.Mapping[str, t.Any], low: float | None, high: float | None) -> str:
+    """Say how a figure breaks one of its limits; empty where it does not."""
+    value = figures.get(limit.figure)
+    if not _is_number(value):
+        return ""
+    for bound, broken, side in ((low, low is not None and value < low, "below"),
+                                (high, high is not None and value > high, "above")):  # fmt: skip
+        if broken:
+            return f"{limit.figure} is {value:.4g} {limit.unit}, {side} {bound:g} ({limit.source})"
+    return ""
 
 
 __all__ = [
     "CHECKS",
     "SCHEMA",
     "Check",
+    "CheckKind",
+    "Level",
+    "Limit",
     "Outcome",
-    "check_names",
     "failed",
-    "is_verified",
+    "judge_figures",
     "not_proven",
     "parse_arch",
     "passed",
-    "unproven",
-    "verdict",
     "warned",
 ]

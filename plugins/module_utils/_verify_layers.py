@@ -17,6 +17,7 @@ SMI_FIELDS = (
     "name",
     "uuid",
     "pci.bus_id",
+    "pci.device_id",
     "driver_version",
     "vbios_version",
     "serial",
@@ -25,7 +26,7 @@ SMI_FIELDS = (
 )
 _UUID = re.compile(r"GPU-[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _NOT_ON_THIS_BOARD = ("[N/A]", "N/A", "0", "[Not Supported]")  # GeForce boards have no serial number
-_NO_DRIVER = "no NVIDIA driver is loaded"
+NO_DRIVER = "no NVIDIA driver is loaded"
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,18 @@ class Card:
     name: str | None
     uuid: str | None
     bus_id: str | None
+    pci_id: str | None  # vendor:device, as the catalogue writes it
     driver_version: str | None
     vbios: str | None
     serial: str | None
     compute_capability: str | None
     memory_mib: int | None
     unread: tuple[str, ...] = ()  # fields that must be there and were [N/A] or an error
+
+    @property
+    def key(self) -> str:
+        """How its checks name it: by its uuid, and where NVML has none, by what else tells it from the others."""
+        return self.uuid or self.bus_id or f"card {self.index}"
 
     def to_json(self) -> dict[str, t.Any]:
         """Return it as it stands in the document."""
@@ -50,6 +57,7 @@ class Card:
             "name": self.name,
             "uuid": self.uuid,
             "pci": self.bus_id,
+            "pci_id": self.pci_id,
             "vbios": self.vbios,
             "serial": self.serial,
             "compute_capability": self.compute_capability,
@@ -93,6 +101,7 @@ def _card(values: t.Mapping[str, str]) -> Card:
         name=read("name"),
         uuid=read("uuid"),
         bus_id=read("pci.bus_id"),
+        pci_id=_pci_id(read("pci.device_id")),
         driver_version=read("driver_version"),
         vbios=read("vbios_version"),
         serial=read("serial"),
@@ -102,12 +111,18 @@ def _card(values: t.Mapping[str, str]) -> Card:
     )
 
 
+def _pci_id(text: str | None) -> str | None:
+    """Return vendor:device of NVML's number, which has the device in its upper half (0x2B8510DE)."""
+    found = re.fullmatch(r"0x([0-9A-Fa-f]{4})([0-9A-Fa-f]{4})", text or "")
+    return f"{found[2]}:{found[1]}".lower() if found else None
+
+
 def judge_loaded(facts: GpuFacts, wanted: str, *, open_only: bool) -> Check:
     """Compare the loaded kernel module with the wanted version; Blackwell cards run on the open modules only."""
     loaded = facts.driver_loaded
     if loaded is None:
-        return not_proven("driver_loaded", _NO_DRIVER)
-    figures = {"loaded": loaded.version, "flavour": loaded.flavour, "wanted": wanted or None}
+        return not_proven("driver_loaded", NO_DRIVER)
+    figures: dict[str, t.Any] = {"loaded": loaded.version, "flavour": loaded.flavour, "wanted": wanted or None}
     if wanted and loaded.version != wanted:
         why = f"{loaded.version} is loaded and {wanted} is wanted: restart the host, or run the role gpu_driver"
         return failed("driver_loaded", why, **figures)
@@ -120,9 +135,9 @@ def judge_loaded(facts: GpuFacts, wanted: str, *, open_only: bool) -> Check:
 def judge_on_disk(facts: GpuFacts, kernels: t.Sequence[str], unreadable: t.Sequence[str]) -> Check:
     """Compare the module of every installed kernel with the loaded one: the next boot may be another kernel's."""
     found = {module.kernel: module.version for module in facts.driver_on_disk}
-    figures = {"kernels": {kernel: found.get(kernel) for kernel in kernels}}
+    figures: dict[str, t.Any] = {"kernels": {kernel: found.get(kernel) for kernel in kernels}}
     if facts.driver_loaded is None:
-        return not_proven("driver_on_disk", _NO_DRIVER, **figures)
+        return not_proven("driver_on_disk", NO_DRIVER, **figures)
     if not kernels:
         return not_proven("driver_on_disk", "no installed kernel was found (a container has none)", **figures)
     if unreadable:
@@ -139,7 +154,7 @@ def judge_libraries(facts: GpuFacts, smi: SmiAnswer) -> Check:
     figures: dict[str, t.Any] = {library.soname: library.version for library in facts.libraries}
     figures["nvidia_smi"] = sorted({card.driver_version for card in smi.cards if card.driver_version})
     if facts.driver_loaded is None:
-        return not_proven("driver_libraries", _NO_DRIVER, **figures)
+        return not_proven("driver_libraries", NO_DRIVER, **figures)
     version = facts.driver_loaded.version
     if smi.rc != 0:
         return failed("driver_libraries", smi.error, **figures)
@@ -157,10 +172,10 @@ def judge_libraries(facts: GpuFacts, smi: SmiAnswer) -> Check:
 def judge_cards(facts: GpuFacts, smi: SmiAnswer, *, container: bool) -> Check:
     """Compare the cards on PCI (VGA and 3D class) with those that NVML has, and look whether each can be read."""
     on_pci = [device.address for device in facts.nvidia_gpus]
-    figures = {"on_pci": on_pci, "cards": [card.to_json() for card in smi.cards]}
+    figures: dict[str, t.Any] = {"on_pci": on_pci, "cards": [card.to_json() for card in smi.cards]}
     if facts.driver_loaded is None:
         seen = f"{len(on_pci)} NVIDIA card(s) on PCI" if on_pci else "no NVIDIA card on PCI"
-        return not_proven("cards", f"{seen}, {_NO_DRIVER}", **figures)
+        return not_proven("cards", f"{seen}, {NO_DRIVER}", **figures)
     if smi.error:
         return failed("cards", smi.error, **figures)
     wrong = [f"card {card.index}: {unread}" for card in smi.cards for unread in card.unread]
@@ -178,6 +193,7 @@ def judge_cards(facts: GpuFacts, smi: SmiAnswer, *, container: bool) -> Check:
 
 
 __all__ = [
+    "NO_DRIVER",
     "SMI_FIELDS",
     "Card",
     "SmiAnswer",

@@ -91,7 +91,7 @@ def other_architecture(arch: str, known: t.Sequence[str]) -> str | None:
 
 def judge_toolkit(toolkit: Toolkit | None, nvcc: str | None, path: str, wanted: Wanted | None) -> Check:
     """Compare the toolkit at a path with the wanted release; without one, any that runs will do."""
-    figures = {"path": path, "nvcc": nvcc, "wanted": wanted.version if wanted else None}
+    figures: dict[str, t.Any] = {"path": path, "nvcc": nvcc, "wanted": wanted.version if wanted else None}
     if nvcc is None:
         return failed("toolkit", f"{path}/bin/nvcc cannot be run", **figures)
     if toolkit is not None:
@@ -184,18 +184,14 @@ def _names(names: t.Iterable[str]) -> str:
     return ", ".join(sorted(names)) or "nothing"
 
 
-def judge_results(arch: str, runs: t.Sequence[KernelRun], cards: int | None, why_none: str) -> Check:
-    """Judge the runs of the right program: every card, every kernel, no PTX JIT, right numbers twice."""
-    if not runs:
-        return not_proven("kernel_results", why_none)
-    figures = {"cards": [run.report or {"device": run.device, "stderr": run.stderr[-500:]} for run in runs]}
-    wrong = [f"card {run.device}: {reason}" for run in runs for reason in _run_problems(arch, run)]
-    if cards is not None and len(runs) != cards:
-        wrong.append(f"{len(runs)} of {cards} cards were tried")
+def judge_results(arch: str, run: KernelRun, card: str) -> Check:
+    """Judge a run of the right program on a card: every kernel, no PTX JIT, right numbers twice."""
+    report = run.report
+    figures: dict[str, t.Any] = report or {"device": run.device, "stderr": run.stderr[-500:]}
+    wrong = _run_problems(arch, run)
     if wrong:
-        return failed("kernel_results", "; ".join(wrong), **figures)
-    names = ", ".join(sorted({str(run.report.get("name")) for run in runs}))
-    return passed("kernel_results", f"right numbers on {len(runs)} card(s) ({names}), PTX JIT disabled", **figures)
+        return failed("kernel_results", "; ".join(wrong), card=card, **figures)
+    return passed("kernel_results", f"right numbers ({report.get('name')}), PTX JIT disabled", card=card, **figures)
 
 
 def _run_problems(arch: str, run: KernelRun) -> list[str]:
@@ -222,21 +218,18 @@ def _run_problems(arch: str, run: KernelRun) -> list[str]:
     return wrong
 
 
-def judge_foreign(runs: t.Sequence[KernelRun], arch: str | None, why_none: str) -> Check:
-    """Judge the runs of the program for another architecture: each card must say that it has no code for it."""
-    if not runs:
-        return not_proven("foreign_code_refused", why_none)
-    figures = {"built_for": f"sm_{arch}", "cards": [run.report or {"device": run.device} for run in runs]}
-    ran = [run.device for run in runs if run.rc == 0]
-    if ran:
-        why = f"card(s) {', '.join(map(str, ran))} ran code for sm_{arch}: PTX JIT or another binary is in play"
-        return failed("foreign_code_refused", why, **figures)
-    odd = [run for run in runs if run.report.get("code") != NO_KERNEL_IMAGE]
-    if odd:
-        said = odd[0].report.get("error") or odd[0].stderr.strip()[-200:] or f"ended with {odd[0].rc}"
-        why = f"card {odd[0].device} refused it with other words than 'no kernel image': {said}"
-        return failed("foreign_code_refused", why, **figures)
-    return passed("foreign_code_refused", f"code for sm_{arch} has no kernel image on {len(runs)} card(s)", **figures)
+def judge_foreign(run: KernelRun, arch: str, card: str) -> Check:
+    """Judge a run of the program for another architecture: the card must say that it has no code for it."""
+    report = run.report
+    figures: dict[str, t.Any] = {"built_for": f"sm_{arch}", **(report or {"device": run.device})}
+    if run.rc == 0:
+        why = f"it ran code for sm_{arch}: PTX JIT or another binary is in play"
+        return failed("foreign_code_refused", why, card=card, **figures)
+    if report.get("code") != NO_KERNEL_IMAGE:
+        said = report.get("error") or run.stderr.strip()[-200:] or f"ended with {run.rc}"
+        why = f"it was refused with other words than 'no kernel image': {said}"
+        return failed("foreign_code_refused", why, card=card, **figures)
+    return passed("foreign_code_refused", f"there is no kernel image in code for sm_{arch}", card=card, **figures)
 
 
 __all__ = [

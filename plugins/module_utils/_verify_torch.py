@@ -11,7 +11,7 @@ import typing as t
 from dataclasses import dataclass
 
 from ansible_collections.gpulab.workstation.plugins.module_utils._pip_lock import same_version
-from ansible_collections.gpulab.workstation.plugins.module_utils._verify import Check, failed, not_proven, passed
+from ansible_collections.gpulab.workstation.plugins.module_utils._verify import Check, failed, passed
 
 # get_arch_list() is empty without a GPU; the flags it is made of are not (torch/cuda/__init__.py).
 SCRIPT = r"""
@@ -68,7 +68,7 @@ def parse_answer(stdout: str) -> dict[str, t.Any]:
 def judge_build(found: TorchAnswer, arch: str, version: str, cuda: str) -> Check:
     """Compare version, CUDA build and architectures, by torch's own word and by what lies in its library."""
     answer = found.answer
-    figures = {
+    figures: dict[str, t.Any] = {
         "python": found.python,
         "version": answer.get("version"),
         "cuda": answer.get("cuda"),
@@ -95,24 +95,20 @@ def judge_build(found: TorchAnswer, arch: str, version: str, cuda: str) -> Check
     return passed("torch_build", f"torch {answer['version']} carries machine code for sm_{arch}", **figures)
 
 
-def judge_launch(found: TorchAnswer, cards: int | None) -> Check:
-    """Judge torch's own matrix product on every card, with PTX JIT disabled, against double precision."""
+def judge_launch(found: TorchAnswer, device: int, card: str) -> Check:
+    """Judge torch's own matrix product on a card, with PTX JIT disabled, against double precision."""
     answer = found.answer
-    figures = {"cards": list(answer.get("cards", []))}
+    ours = next((each for each in answer.get("cards", []) if each.get("device") == device), None)
     if not answer.get("available"):
-        if cards:
-            why = answer.get("error") or "torch.cuda.is_available() is false"
-            return failed("torch_launch", f"{cards} card(s) answer, but {why}", **figures)
-        return not_proven("torch_launch", "torch sees no GPU", **figures)
-    if "error" in answer:
-        return failed("torch_launch", str(answer["error"]), **figures)
-    wrong = [f"card {card['device']} is off by {card['worst_error_over_bound']:.3g} times the error bound"
-             for card in figures["cards"] if card.get("ok") is not True]  # fmt: skip
-    if cards is not None and len(figures["cards"]) != cards:
-        wrong.append(f"torch used {len(figures['cards'])} of {cards} cards")
-    if wrong or not figures["cards"]:
-        return failed("torch_launch", "; ".join(wrong) or "torch used no card", **figures)
-    return passed("torch_launch", f"right numbers on {len(figures['cards'])} card(s), PTX JIT disabled", **figures)
+        why = answer.get("error") or "torch.cuda.is_available() is false"
+        return failed("torch_launch", f"the card answers, but {why}", card=card)
+    if ours is None:
+        return failed("torch_launch", str(answer.get("error", "torch does not see this card")), card=card)
+    figures: dict[str, t.Any] = {"device": device, "worst_error_over_bound": ours.get("worst_error_over_bound")}
+    if ours.get("ok") is not True:
+        why = f"off by {figures['worst_error_over_bound']:.3g} times the error bound"
+        return failed("torch_launch", why, card=card, **figures)
+    return passed("torch_launch", "right numbers, PTX JIT disabled", card=card, **figures)
 
 
 def cuda_library(directory: str) -> str:

@@ -16,7 +16,7 @@ description:
   - Compares the driver's version on all its layers, the cards on PCI with those of NVML, the toolkit with the wanted
     release, and torch with the stack.
   - Each check has an outcome of its own, one of C(pass), C(warn), C(fail) and C(not_proven). What was not run is never
-    passed. docs/verification.md describes each check, docs/schema/gpu_verify-1.json the document.
+    passed. docs/verification.md describes each check, docs/schema/gpu_verify-2.json the document.
   - The task fails when a check failed, or when a required one is not proven; a host of which the inventory says that it
     has no GPU is excused from the checks that need one, and still does not count as verified.
   - The action plugin of the same name also writes the document on the controller.
@@ -39,12 +39,16 @@ options:
     description: Compute capability to prove, such as V(12.0) for RTX 50 or V(9.0) for H100.
     type: str
     required: true
-  source:
-    description: Text of the CUDA program to build (C(gpu_verify.cu) of the role).
+  programs:
+    description: Sources of the test programs, by file name.
+    type: dict
+    default: {}
+  programs_directory:
+    description: Directory on the controller with the sources; the action plugin makes O(programs) of it.
     type: str
-    required: true
+    default: ""
   require:
-    description: Names of the checks that must be proven.
+    description: Names of the checks that must be proven, where the run makes them.
     type: list
     elements: str
     required: true
@@ -52,6 +56,28 @@ options:
     description: Whether the host has a GPU. If not, the checks that need one may stay unproven.
     type: bool
     default: true
+  level:
+    description: V(quick) takes under a minute; V(full) adds what takes minutes.
+    type: str
+    choices: [quick, full]
+    default: quick
+  endurance_minutes:
+    description: Minutes of full load. With V(0) there are none.
+    type: float
+    default: 0
+  force:
+    description: Whether to verify although a card is in use.
+    type: bool
+    default: false
+  limits:
+    description: Rows of C(catalogue/limits.yml), one per model of card. A card without one is measured, and not proven.
+    type: list
+    elements: dict
+    default: []
+  stack:
+    description: Name of the stack, for the document.
+    type: str
+    default: ""
   host_name:
     description: Name of the host in the document.
     type: str
@@ -105,7 +131,7 @@ EXAMPLES = r"""
 - name: Prove the workstation
   gpulab.workstation.gpu_verify:
     arch: "12.0"
-    source: "{{ lookup('ansible.builtin.file', 'gpu_verify.cu') }}"
+    programs_directory: "{{ role_path }}/files"
     require: [driver_loaded, cards, toolkit, native_code, negative_control, kernel_results]
 """
 
@@ -116,11 +142,11 @@ verified:
   type: bool
   sample: true
 document:
-  description: The result, as docs/schema/gpu_verify-1.json describes it.
+  description: The result, as docs/schema/gpu_verify-2.json describes it.
   returned: always
   type: dict
   sample:
-    schema: gpu_verify-1
+    schema: gpu_verify-2
     host: ws-01
     verified: true
 result_path:
@@ -139,20 +165,25 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.gpulab.workstation.plugins.module_utils._errors import OperatorError
 from ansible_collections.gpulab.workstation.plugins.module_utils._host import LocalHost
-from ansible_collections.gpulab.workstation.plugins.module_utils._verify_run import (
-    RESULT,
-    Wish,
+from ansible_collections.gpulab.workstation.plugins.module_utils._verify_document import (
     expected_checks,
     message,
     render,
-    verify,
 )
+from ansible_collections.gpulab.workstation.plugins.module_utils._verify_run import RESULT, verify
+from ansible_collections.gpulab.workstation.plugins.module_utils._verify_wish import Wish
 
 ARGUMENTS = {
     "arch": {"type": "str", "required": True},
-    "source": {"type": "str", "required": True},
+    "programs": {"type": "dict", "default": {}},
+    "programs_directory": {"type": "str", "default": ""},
     "require": {"type": "list", "elements": "str", "required": True},
     "expect_gpu": {"type": "bool", "default": True},
+    "level": {"type": "str", "choices": ["quick", "full"], "default": "quick"},
+    "endurance_minutes": {"type": "float", "default": 0},
+    "force": {"type": "bool", "default": False},
+    "limits": {"type": "list", "elements": "dict", "default": []},
+    "stack": {"type": "str", "default": ""},
     "host_name": {"type": "str", "default": ""},
     "driver": {"type": "str", "default": ""},
     "toolkit": {"type": "dict", "default": {}},

@@ -10,10 +10,10 @@ import typing as t
 from dataclasses import dataclass
 
 if t.TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-SCHEMA = "gpu_verify-1"
+SCHEMA = "gpu_verify-2"
 # In this order, so that the last thing read is what is wrong.
 _HEADINGS = {"pass": "Proven", "warn": "Warning", "not_proven": "NOT PROVEN", "fail": "FAILED"}
 
@@ -25,6 +25,7 @@ class Check:
     name: str
     outcome: str
     why: str
+    card: str = ""  # how the line calls the card; empty where the check is about the whole host
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +41,17 @@ def parse_result(data: Mapping[str, t.Any]) -> Result:
     """Read a document; an outcome that this program does not know is no pass, another schema is refused."""
     if data["schema"] != SCHEMA:
         raise ValueError(f"its schema is {data['schema']}, and this program reads {SCHEMA}")
-    checks = tuple(_check(check) for check in data["checks"])
+    cards = {card["uuid"]: str(card["index"]) for card in data["cards"]}
+    checks = tuple(_check(check, cards) for check in data["checks"])
     return Result(str(data["host"]), data["verified"] is True, checks)
 
 
-def _check(data: Mapping[str, t.Any]) -> Check:
+def _check(data: Mapping[str, t.Any], cards: Mapping[str, str]) -> Check:
     name, outcome, why = str(data["name"]).replace("_", " "), str(data["outcome"]), str(data["why"])
+    card = "" if data["card"] is None else cards.get(data["card"], str(data["card"]))
     if outcome not in _HEADINGS:
-        return Check(name, "not_proven", f"unknown outcome {outcome}: {why}")
-    return Check(name, outcome, why)
+        return Check(name, "not_proven", f"unknown outcome {outcome}: {why}", card)
+    return Check(name, outcome, why, card)
 
 
 def read_results(directory: Path, since: float) -> dict[str, Result]:
@@ -77,11 +80,23 @@ def describe(result: Result) -> str:
 
 
 def _by_reason(checks: Iterable[Check]) -> list[str]:
-    """Name checks together that share their reason."""
-    names: dict[str, list[str]] = {}
+    """Name checks together that share their reason, and each once, with the cards it was made on."""
+    reasons: dict[str, dict[str, list[str]]] = {}
     for check in checks:
-        names.setdefault(check.why.rstrip("."), []).append(check.name)
-    return [f"{', '.join(group)} ({why})" if why else ", ".join(group) for why, group in names.items()]
+        cards = reasons.setdefault(check.why.rstrip("."), {}).setdefault(check.name, [])
+        cards += [check.card] if check.card else []
+    return [_group(why, names) for why, names in reasons.items()]
+
+
+def _group(why: str, names: Mapping[str, Sequence[str]]) -> str:
+    words = ", ".join(name + _on(cards) for name, cards in names.items())
+    return f"{words} ({why})" if why else words
+
+
+def _on(cards: Sequence[str]) -> str:
+    if not cards:
+        return ""
+    return f" on card {cards[0]}" if len(cards) == 1 else f" on cards {', '.join(cards)}"
 
 
 __all__ = ["SCHEMA", "Check", "Result", "describe", "parse_result", "read_results"]

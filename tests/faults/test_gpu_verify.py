@@ -16,7 +16,7 @@ from labhost import ROOT, LabHost, PlayResult
 
 from gpulab.lab import Lab
 
-SCHEMA = json.loads((ROOT / "docs/schema/gpu_verify-1.json").read_text(encoding="utf-8"))
+SCHEMA = json.loads((ROOT / "docs/schema/gpu_verify-2.json").read_text(encoding="utf-8"))
 WITHOUT_GPU = ("toolkit", "native_code", "negative_control")
 
 

@@ -14,31 +14,46 @@ import pytest
 
 from gpulab._results import Result, describe, parse_result, read_results
 
-RECORDED = Path(__file__).parents[1] / "fixtures/gpu_verify/1-lab-container-no-gpu.txt"
+RECORDED = Path(__file__).parents[1] / "fixtures/gpu_verify/2-lab-container-no-gpu.txt"
 
 
 def document(**changed: t.Any) -> dict[str, t.Any]:
-    return {"schema": "gpu_verify-1", "host": "ws-01", "verified": False, "failure": None, "checks": [], **changed}
+    return {"schema": "gpu_verify-2", "host": "ws-01", "verified": False, "cards": [], "checks": [], **changed}
 
 
-def check(name: str, outcome: str, why: str = "") -> dict[str, t.Any]:
-    return {"name": name, "outcome": outcome, "why": why, "required": True, "needs_gpu": False, "figures": {}}
+def check(name: str, outcome: str, why: str = "", card: str | None = None) -> dict[str, t.Any]:
+    return {"name": name, "card": card, "outcome": outcome, "why": why, "required": True, "figures": {}}
 
 
 def test_the_line_of_a_lab_host() -> None:
     text = RECORDED.read_text(encoding="utf-8").partition("\n")[2]
     assert describe(parse_result(json.loads(text))) == (
-        "lab-1: not verified. Proven: toolkit (the lab's stand-in for CUDA 12.9.1, which carries nvcc 13.0.88);"
+        "verify-host: not verified. Proven: toolkit (the lab's stand-in for CUDA 12.9.1, which carries nvcc 13.0.88);"
         " native code (machine code for sm_120 alone, no PTX, by both readers); negative control (a program for sm_110"
         " is refused: it carries 2 x sm_110; cuobjdump lists sm_110). NOT PROVEN: driver loaded, driver on disk, driver"
         " libraries, kernel results, foreign code refused (no NVIDIA driver is loaded); cards (no NVIDIA card on PCI,"
-        " no NVIDIA driver is loaded)."
+        " no NVIDIA driver is loaded); torch build, torch launch (there is no /opt/miniforge3/envs/rtx5090/bin/python)."
     )
 
 
 def test_the_line_of_a_verified_host() -> None:
     data = document(verified=True, checks=[check("kernel_results", "pass", "equal on 2 cards.")])
     assert describe(parse_result(data)) == "ws-01: VERIFIED. Proven: kernel results (equal on 2 cards)."
+
+
+def test_cards_are_named_together_by_their_numbers() -> None:
+    checks = [
+        check("kernel_results", "pass", "right numbers", "GPU-a"),
+        check("kernel_results", "pass", "right numbers", "GPU-b"),
+        check("pcie_link", "pass", "16 lanes", "GPU-a"),
+        check("pcie_link", "fail", "8 lanes", "GPU-b"),
+        check("memory_test", "fail", "gone", "GPU-c"),
+    ]
+    cards = [{"uuid": "GPU-a", "index": 0}, {"uuid": "GPU-b", "index": 1}]
+    assert describe(parse_result(document(cards=cards, checks=checks))) == (
+        "ws-01: not verified. Proven: kernel results on cards 0, 1 (right numbers); pcie link on card 0 (16 lanes)."
+        " FAILED: pcie link on card 1 (8 lanes); memory test on card GPU-c (gone)."
+    )
 
 
 def test_what_is_wrong_comes_last() -> None:
@@ -69,8 +84,10 @@ def test_only_results_of_this_run_count(tmp_path: Path) -> None:
     ("text", "words"),
     [
         pytest.param("{", "JSONDecodeError", id="cut-off"),
-        pytest.param('{"schema": "gpu_verify-1", "host": "a", "verified": true}', "'checks'", id="without-checks"),
-        pytest.param(json.dumps(document(schema="gpu_verify-2", verified=True)), "gpu_verify-2", id="another-schema"),
+        pytest.param(
+            '{"schema": "gpu_verify-2", "host": "a", "verified": true, "cards": []}', "'checks'", id="without-checks"
+        ),
+        pytest.param(json.dumps(document(schema="gpu_verify-1", verified=True)), "gpu_verify-1", id="another-schema"),
         pytest.param("[]", "TypeError", id="a-list"),
     ],
 )

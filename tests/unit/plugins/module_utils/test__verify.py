@@ -1,69 +1,58 @@
 # Copyright: (c) 2026, gpulab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The rule by which a verification ends, as a table."""
+"""Figures against limits, as a table, and the names of architectures."""
 
 from __future__ import annotations
+
+import math
+import typing as t
 
 import pytest
 
 from ansible_collections.gpulab.workstation.plugins.module_utils import _verify
 from ansible_collections.gpulab.workstation.plugins.module_utils._errors import OperatorError
-from ansible_collections.gpulab.workstation.plugins.module_utils._verify import (
-    Check,
-    failed,
-    not_proven,
-    passed,
-    warned,
-)
+from ansible_collections.gpulab.workstation.plugins.module_utils._verify import Check, Limit, Outcome
 
-NATIVE = passed("native_code", "sm_120")
-CARDS = passed("cards", "1 on PCI and in NVML")
-NO_CARDS = not_proven("cards", "no NVIDIA driver is loaded")
+LIMITS = (Limit("memory_bandwidth", "copy_gb_s", "GB/s", "a bench", fail_below=1300.0, warn_below=1450.0),)
+HOT = (Limit("endurance", "hottest_c", "C", "a sheet", fail_above=95.0, warn_above=86.0),)
 
 
 @pytest.mark.parametrize(
-    ("checks", "required", "expect_gpu", "failure", "verified"),
+    ("limits", "figures", "outcome", "words"),
     [
-        pytest.param([NATIVE, CARDS], ["native_code", "cards"], True, None, True, id="all-proven"),
-        pytest.param(
-            [warned("native_code", "one reader")], ["native_code"], True, None, True, id="a-warning-is-proven"
-        ),
-        pytest.param([NATIVE, NO_CARDS], ["cards"], True, "cards is required and not proven", False, id="required"),
-        pytest.param([NATIVE, NO_CARDS], ["native_code"], True, None, True, id="not-required"),
-        pytest.param(
-            [NATIVE, NO_CARDS], ["native_code", "cards"], False, None, False, id="no-gpu-is-excused-not-verified"
-        ),
-        pytest.param(
-            [not_proven("native_code", "there is no nvcc")],
-            ["native_code"],
-            False,
-            "native_code is required and not proven",
-            False,
-            id="no-gpu-excuses-only-what-needs-one",
-        ),
-        pytest.param(
-            [NATIVE, failed("cards", "1 of 2")], ["native_code"], True, "cards failed: 1 of 2", False, id="failed"
-        ),
-        pytest.param(
-            [NATIVE, failed("cards", "1 of 2")], ["native_code"], False, "cards failed", False, id="failed-without-gpu"
-        ),
-        pytest.param([NATIVE], ["torch_build"], True, "torch_build is required and not proven", False, id="not-made"),
-        pytest.param([NATIVE], ["torch_launch"], False, None, False, id="not-made-and-excused"),
-        pytest.param([], [], True, None, True, id="nothing-asked"),
+        pytest.param(LIMITS, {"copy_gb_s": 1520.0}, Outcome.PASS, "copied", id="good"),
+        pytest.param(LIMITS, {"copy_gb_s": 1450}, Outcome.PASS, "copied", id="at-the-limit"),
+        pytest.param(LIMITS, {"copy_gb_s": 1400.0}, Outcome.WARN, "1400 GB/s, below 1450 (a bench)", id="warn-below"),
+        pytest.param(LIMITS, {"copy_gb_s": 1200.0}, Outcome.FAIL, "1200 GB/s, below 1300 (a bench)", id="fail-below"),
+        pytest.param(HOT, {"hottest_c": 85}, Outcome.PASS, "copied", id="cool"),
+        pytest.param(HOT, {"hottest_c": 90}, Outcome.WARN, "90 C, above 86", id="warn-above"),
+        pytest.param(HOT, {"hottest_c": 96}, Outcome.FAIL, "96 C, above 95", id="fail-above"),
+        pytest.param(LIMITS + HOT, {"copy_gb_s": 1520, "hottest_c": 96}, Outcome.FAIL, "96 C", id="the-worst-decides"),
+        pytest.param(LIMITS + HOT, {"hottest_c": 96}, Outcome.FAIL, "96 C", id="a-fail-although-one-is-missing"),
+        pytest.param(LIMITS + HOT, {"hottest_c": 90}, Outcome.NOT_PROVEN, "copy_gb_s could not", id="missing"),
+        pytest.param(LIMITS, {"copy_gb_s": None}, Outcome.NOT_PROVEN, "copy_gb_s could not", id="none"),
+        pytest.param(LIMITS, {"copy_gb_s": math.nan}, Outcome.NOT_PROVEN, "copy_gb_s could not", id="nan"),
+        pytest.param(LIMITS, {"copy_gb_s": math.inf}, Outcome.NOT_PROVEN, "copy_gb_s could not", id="infinite"),
+        pytest.param(LIMITS, {"copy_gb_s": "1520"}, Outcome.NOT_PROVEN, "copy_gb_s could not", id="text"),
+        pytest.param(LIMITS, {"copy_gb_s": True}, Outcome.NOT_PROVEN, "copy_gb_s could not", id="a-truth"),
+        pytest.param(None, {"copy_gb_s": 1520}, Outcome.NOT_PROVEN, "no limits for this card", id="unknown-card"),
+        pytest.param((), {"copy_gb_s": 1520}, Outcome.NOT_PROVEN, "this check has no limits", id="unknown-figure"),
     ],
 )
-def test_the_rule(
-    checks: list[Check],
-    required: list[str],
-    expect_gpu: bool,  # noqa: FBT001
-    failure: str | None,
-    verified: bool,  # noqa: FBT001
+def test_figures_and_limits(
+    limits: tuple[Limit, ...] | None, figures: dict[str, t.Any], outcome: Outcome, words: str
 ) -> None:
-    found = _verify.verdict(checks, required, expect_gpu=expect_gpu)
-    assert (found is None) == (failure is None)
-    assert (failure or "") in (found or "")
-    assert _verify.is_verified(checks, required) is verified
+    check = _verify.judge_figures("memory_bandwidth", "copied", card="GPU-1", limits=limits, **figures)
+    assert (check.outcome, check.card, dict(check.figures)) == (outcome, "GPU-1", figures)
+    assert words in check.why
+
+
+def test_a_check_survives_the_document() -> None:
+    check = _verify.judge_figures("memory_bandwidth", "copied", card="GPU-1", limits=LIMITS, copy_gb_s=1.0, name="x")
+    data = check.to_json(["memory_bandwidth"])
+    assert (data["required"], data["needs_gpu"], data["level"]) == (True, True, "quick")
+    assert Check.from_json(data) == check
 
 
 @pytest.mark.parametrize(("text", "digits"), [("12.0", "120"), ("9.0", "90"), ("9.0a", "90a"), ("12.0f", "120f")])
@@ -75,9 +64,3 @@ def test_arch(text: str, digits: str) -> None:
 def test_an_arch_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(OperatorError, match="gpu_verify_arch"):
         _verify.parse_arch(text)
-
-
-def test_a_required_check_must_exist() -> None:
-    with pytest.raises(OperatorError, match="native_cod.*names of checks: driver_loaded"):
-        _verify.check_names(["cards", "native_cod"])
-    assert _verify.check_names(["cards", "cards"]) == ("cards",)

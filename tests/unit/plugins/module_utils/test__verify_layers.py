@@ -26,7 +26,7 @@ KERNEL = "6.8.0-60-generic"
 # Written by hand in the form that nvidia-smi(1) describes; the uuids are made up.
 ROW = (
     "{index}, NVIDIA GeForce RTX 5090, GPU-00000000-1111-2222-3333-44444444444{index}, 00000000:0{index}:00.0,"
-    " {version}, 98.02.2E.40.01, [N/A], 12.0, 32607"
+    " 0x2B8510DE, {version}, 98.02.2E.40.01, [N/A], 12.0, 32607"
 )
 
 
@@ -58,7 +58,7 @@ SMI = parse_smi(0, rows(), "")
 def test_a_card_is_read() -> None:
     card = SMI.cards[0]
     assert (card.name, card.driver_version, card.memory_mib) == ("NVIDIA GeForce RTX 5090", VERSION, 32607)
-    assert (card.serial, card.unread) == (None, ())
+    assert (card.pci_id, card.serial, card.unread) == ("10de:2b85", None, ())
 
 
 @pytest.mark.parametrize(

@@ -176,71 +176,59 @@ NO_IMAGE: dict[str, t.Any] = {
 
 
 @pytest.mark.parametrize(
-    ("runs", "cards", "outcome", "words"),
+    ("run", "outcome", "words"),
     [
-        pytest.param([report()], 1, PASS, "right numbers on 1 card(s)", id="one-card"),
-        pytest.param([report(0), report(1)], 2, PASS, "right numbers on 2 card(s)", id="two-cards"),
-        pytest.param([report()], 2, FAIL, "1 of 2 cards were tried", id="a-card-left-out"),
-        pytest.param([], None, OPEN, "no driver", id="no-run"),
+        pytest.param(report(), PASS, "right numbers (NVIDIA H100)", id="right"),
         pytest.param(
-            [report(rc=1, ok=False, kernels=[kernel("fused_fp32", wrong=1, ok=False), kernel("integer_mix")])],
-            1,
+            report(rc=1, ok=False, kernels=[kernel("fused_fp32", wrong=1, ok=False), kernel("integer_mix")]),
             FAIL,
-            "card 0: fused_fp32: 1 wrong and 0 unwritten of 10",
+            "fused_fp32: 1 wrong and 0 unwritten of 10",
             id="wrong-number",
         ),
         pytest.param(
-            [report(rc=1, ok=False, kernels=[kernel("fused_fp32"), kernel("integer_mix", unwritten=3, ok=False)])],
-            1,
+            report(rc=1, ok=False, kernels=[kernel("fused_fp32"), kernel("integer_mix", unwritten=3, ok=False)]),
             FAIL,
             "integer_mix: 0 wrong and 3 unwritten",
             id="unwritten",
         ),
         pytest.param(
-            [report(rc=1, ok=False, kernels=[kernel("fused_fp32", repeatable=False, ok=False), kernel("integer_mix")])],
-            1,
+            report(rc=1, ok=False, kernels=[kernel("fused_fp32", repeatable=False, ok=False), kernel("integer_mix")]),
             FAIL,
             "repeatable: False",
             id="not-repeatable",
         ),
-        pytest.param(
-            [report(kernels=[kernel("fused_fp32")])], 1, FAIL, "integer_mix has no result", id="kernel-missing"
-        ),
-        pytest.param([report(kernels=[])], 1, FAIL, "fused_fp32 has no result", id="no-kernels"),
-        pytest.param([report(binary_arch=90)], 1, FAIL, "loaded is for 90, not 120", id="other-code-loaded"),
-        pytest.param([report(rc=1)], 1, FAIL, "ended with 1 and ok=True", id="status-and-words-differ"),
-        pytest.param([report(rc=3, **NO_IMAGE)], 1, FAIL, "no kernel image", id="no-kernel-image"),
-        pytest.param(
-            [report(rc=4, ok=False, at="time limit", error="out of time")], 1, FAIL, "out of time", id="hangs"
-        ),
-        pytest.param([KernelRun(0, 124, "", "")], 1, FAIL, "ended with 124 and no result", id="killed-from-outside"),
-        pytest.param([KernelRun(0, -11, "", "boom")], 1, FAIL, "ended with -11 and no result: boom", id="crashes"),
-        pytest.param([KernelRun(0, 0, '{"format": 1, "dev', "")], 1, FAIL, "no result", id="cut-off"),
-        pytest.param([KernelRun(0, 0, "{}", "")], 1, FAIL, "no result", id="empty-object"),
-        pytest.param([KernelRun(0, 126, "", "Permission denied")], 1, FAIL, "Permission denied", id="noexec"),
+        pytest.param(report(kernels=[kernel("fused_fp32")]), FAIL, "integer_mix has no result", id="kernel-missing"),
+        pytest.param(report(kernels=[]), FAIL, "fused_fp32 has no result", id="no-kernels"),
+        pytest.param(report(binary_arch=90), FAIL, "loaded is for 90, not 120", id="other-code-loaded"),
+        pytest.param(report(rc=1), FAIL, "ended with 1 and ok=True", id="status-and-words-differ"),
+        pytest.param(report(rc=3, **NO_IMAGE), FAIL, "no kernel image", id="no-kernel-image"),
+        pytest.param(report(rc=4, ok=False, at="time limit", error="out of time"), FAIL, "out of time", id="hangs"),
+        pytest.param(KernelRun(0, 124, "", ""), FAIL, "ended with 124 and no result", id="killed-from-outside"),
+        pytest.param(KernelRun(0, -11, "", "boom"), FAIL, "ended with -11 and no result: boom", id="crashes"),
+        pytest.param(KernelRun(0, 0, '{"format": 1, "dev', ""), FAIL, "no result", id="cut-off"),
+        pytest.param(KernelRun(0, 0, "{}", ""), FAIL, "no result", id="empty-object"),
+        pytest.param(KernelRun(0, 126, "", "Permission denied"), FAIL, "Permission denied", id="noexec"),
     ],
 )
-def test_judge_results(runs: list[KernelRun], cards: int | None, outcome: Outcome, words: str) -> None:
-    check = native.judge_results("120", runs, cards, "no driver is loaded")
-    assert (check.outcome, words in check.why) == (outcome, True), check.why
+def test_judge_results(run: KernelRun, outcome: Outcome, words: str) -> None:
+    check = native.judge_results("120", run, "GPU-1")
+    assert (check.outcome, check.card, words in check.why) == (outcome, "GPU-1", True), check.why
 
 
 @pytest.mark.parametrize(
-    ("runs", "outcome", "words"),
+    ("run", "outcome", "words"),
     [
-        pytest.param([report(rc=3, **NO_IMAGE)], PASS, "no kernel image on 1 card(s)", id="refused"),
-        pytest.param([report()], FAIL, "card(s) 0 ran code for sm_110", id="ran"),
-        pytest.param([report(0, 3, **NO_IMAGE), report(1)], FAIL, "card(s) 1 ran", id="ran-on-one"),
+        pytest.param(report(rc=3, **NO_IMAGE), PASS, "no kernel image in code for sm_110", id="refused"),
+        pytest.param(report(), FAIL, "it ran code for sm_110", id="ran"),
         pytest.param(
-            [report(rc=3, ok=False, code=2, error="out of memory")], FAIL, "other words than", id="another-error"
+            report(rc=3, ok=False, code=2, error="out of memory"), FAIL, "other words than", id="another-error"
         ),
-        pytest.param([KernelRun(0, 127, "", "not found")], FAIL, "not found", id="not-started"),
-        pytest.param([], OPEN, "no driver", id="no-run"),
+        pytest.param(KernelRun(0, 127, "", "not found"), FAIL, "not found", id="not-started"),
     ],
 )
-def test_judge_foreign(runs: list[KernelRun], outcome: Outcome, words: str) -> None:
-    check = native.judge_foreign(runs, "110", "no driver is loaded")
-    assert (check.outcome, words in check.why) == (outcome, True), check.why
+def test_judge_foreign(run: KernelRun, outcome: Outcome, words: str) -> None:
+    check = native.judge_foreign(run, "110", "GPU-1")
+    assert (check.outcome, check.card, words in check.why) == (outcome, "GPU-1", True), check.why
 
 
 RELEASE = {"version": "12.9.1", "file": "x", "sha256": "0" * 64, "sources": ["/x"]}

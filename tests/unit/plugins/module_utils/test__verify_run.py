@@ -12,25 +12,33 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from ansible_collections.gpulab.workstation.plugins.module_utils import _verify_run
+from ansible_collections.gpulab.workstation.plugins.module_utils import _verify_document, _verify_run
 from ansible_collections.gpulab.workstation.plugins.module_utils._errors import OperatorError
-from ansible_collections.gpulab.workstation.plugins.module_utils._verify import CHECKS
-from ansible_collections.gpulab.workstation.plugins.module_utils._verify_run import Wish, verify
+from ansible_collections.gpulab.workstation.plugins.module_utils._verify import CHECKS, passed
+from ansible_collections.gpulab.workstation.plugins.module_utils._verify_context import Family
+from ansible_collections.gpulab.workstation.plugins.module_utils._verify_run import verify
+from ansible_collections.gpulab.workstation.plugins.module_utils._verify_wish import Wish
 from fakehost import FakeHost
 
 ROOT = Path(__file__).parents[4]
 FIXTURES = ROOT / "tests/unit/fixtures"
-SCHEMA = json.loads((ROOT / "docs/schema/gpu_verify-1.json").read_text())
+SCHEMA = json.loads((ROOT / "docs/schema/gpu_verify-2.json").read_text())
 DRIVER = "580.159.04"
-NEEDS_GPU = [name for name, needs in CHECKS.items() if needs and not name.startswith("torch")]
+MADE = [name for family in _verify_run.FAMILIES for name in family.names if not CHECKS[name].needs_python]
+NEEDS_GPU = [name for name in MADE if CHECKS[name].needs_gpu]
 WITHOUT = ["toolkit", "native_code", "negative_control"]
 
 
 def params(**more: t.Any) -> dict[str, t.Any]:
     return {
         "arch": "12.0",
-        "require": [name for name in CHECKS if not name.startswith("torch")],
-        "source": "// the program",
+        "require": MADE,
+        "programs": {"gpu_verify.cu": "// the program"},
+        "level": "quick",
+        "endurance_minutes": 0,
+        "force": False,
+        "limits": [],
+        "stack": "cu128",
         "expect_gpu": True,
         "host_name": "ws-01",
         "driver": "",
@@ -99,9 +107,9 @@ def add_card(host: FakeHost, *, foreign: str = "refused", wrong: int = 0, cards:
         host.add(f"/usr/lib/{name[:-2]}.{DRIVER}")
         host.symlink(f"{name[:-2]}.{DRIVER}", f"/usr/lib/{name}")
     host.commands["ldconfig"] = (0, "".join(f"\t{name} (libc6,x86-64) => /usr/lib/{name}\n" for name in names), "")
-    uuid = "GPU-00000000-1111-2222-3333-444444444440"
-    row = f"{{}}, NVIDIA GeForce RTX 5090, {uuid}, 00000000:01:00.0, {DRIVER}, 98, 0, 12.0, 32607\n"
-    host.commands["nvidia-smi"] = (0, "".join(row.format(index) for index in range(cards)), "")
+    uuid = "GPU-00000000-1111-2222-3333-44444444444"
+    row = f"{{index}}, NVIDIA GeForce RTX 5090, {uuid}{{index}}, 00000000:01:00.0, 0x2B8510DE, {DRIVER}, 98, 0, 12.0"
+    host.commands["nvidia-smi"] = (0, "".join(f"{row.format(index=index)}, 32607\n" for index in range(cards)), "")
 
     def run(command: tuple[str, ...]) -> tuple[int, str, str]:
         assert "CUDA_DISABLE_PTX_JIT=1" in command
@@ -120,7 +128,7 @@ def add_card(host: FakeHost, *, foreign: str = "refused", wrong: int = 0, cards:
 
 def outcomes(document: dict[str, t.Any]) -> dict[str, str]:
     jsonschema.validate(document, SCHEMA)
-    json.loads(_verify_run.render(document))
+    json.loads(_verify_document.render(document))
     return {check["name"]: check["outcome"] for check in document["checks"]}
 
 
@@ -132,7 +140,7 @@ def test_a_host_without_gpu_that_the_inventory_calls_one(host: FakeHost) -> None
     document = verify(host, Wish.from_params(params(expect_gpu=False)))
     assert outcomes(document) == {**dict.fromkeys(NEEDS_GPU, "not_proven"), **dict.fromkeys(WITHOUT, "pass")}
     assert (document["verified"], document["failure"]) == (False, None)
-    words = _verify_run.message(document)
+    words = _verify_document.message(document)
     assert words.startswith("NOT verified; proven: toolkit, native_code, negative_control; not proven: driver_loaded")
     assert words.count("(no NVIDIA driver is loaded)") == 1
 
@@ -147,7 +155,7 @@ def test_a_good_workstation(host: FakeHost) -> None:
     document = verify(host, Wish.from_params(params(driver=DRIVER)))
     assert set(outcomes(document).values()) == {"pass"}
     assert (document["verified"], document["failure"]) == (True, None)
-    assert _verify_run.message(document).startswith("Verified; proven: driver_loaded, driver_on_disk")
+    assert _verify_document.message(document).startswith("Verified; proven: driver_loaded, driver_on_disk")
 
 
 @pytest.mark.parametrize(
@@ -192,16 +200,34 @@ def test_nothing_is_left_behind(host: FakeHost) -> None:
     assert everything(host) == sorted([*before, "run", "var", "var/lib", "var/lib/gpulab"])
 
 
-def test_nothing_is_left_behind_when_it_breaks_off(host: FakeHost) -> None:
+def test_a_family_that_breaks_off_fails_its_checks_and_the_others_go_on(host: FakeHost) -> None:
     def broken(_command: tuple[str, ...]) -> tuple[int, str, str]:
         message = "the disk is gone"
         raise OSError(message)
 
     host.commands["/usr/local/cuda/bin/nvcc -std=c++17"] = broken
-    with pytest.raises(OSError, match="the disk is gone"):
-        verify(host, Wish.from_params(params()))
+    document = verify(host, Wish.from_params(params()))
+    found = outcomes(document)
+    assert {found[name] for name in ("toolkit", "native_code", "kernel_results")} == {"fail"}
+    assert found["cards"] == "not_proven"
+    assert "native_code failed: the check itself broke off: OSError: the disk is gone" in document["failure"]
     assert not host.exists("/var/lib/gpulab/verify.work")
     assert host.hold_lock(_verify_run.LOCK) is not None
+
+
+def test_a_check_that_a_family_forgets_is_not_proven(host: FakeHost) -> None:
+    add_card(host, cards=2)
+    context = _verify_run.read_context(host, Wish.from_params(params(python="/env/bin/python")), print)
+    first = passed("kernel_results", "right", card=context.cards[0].key)
+    family = Family("forgetful", ("toolkit", "kernel_results", "torch_launch"), lambda _context: [first])
+    made = _verify_run.make_checks(family, context)
+    assert [(check.name, check.outcome.value, check.card[-1:]) for check in made] == [
+        ("toolkit", "not_proven", ""),
+        ("kernel_results", "pass", "0"),
+        ("kernel_results", "not_proven", "1"),
+        ("torch_launch", "not_proven", "0"),
+        ("torch_launch", "not_proven", "1"),
+    ]
 
 
 def test_two_at_a_time_are_refused(host: FakeHost) -> None:

@@ -15,7 +15,7 @@ from ansible_collections.gpulab.workstation.plugins.module_utils import _verify_
 from ansible_collections.gpulab.workstation.plugins.module_utils._verify import Outcome
 from ansible_collections.gpulab.workstation.plugins.module_utils._verify_torch import TorchAnswer
 
-PASS, FAIL, OPEN = Outcome.PASS, Outcome.FAIL, Outcome.NOT_PROVEN
+PASS, FAIL = Outcome.PASS, Outcome.FAIL
 ANSWER = {"format": 1, "version": "2.9.1+cu128", "cuda": "12.8", "directory": "/env/torch", "available": False,
           "arch_list": ["sm_90", "sm_120"], "cards": []}  # fmt: skip
 GOOD = TorchAnswer("/env/bin/python", 0, ANSWER, library="/env/lib.so", library_code={"sm_90": 3, "sm_120": 3})
@@ -65,26 +65,26 @@ CARD = {"device": 0, "name": "NVIDIA H100", "worst_error_over_bound": 0.1, "ok":
 
 
 @pytest.mark.parametrize(
-    ("found", "cards", "outcome", "words"),
+    ("found", "outcome", "words"),
     [
-        pytest.param(GOOD, None, OPEN, "torch sees no GPU", id="no-gpu"),
-        pytest.param(GOOD, 1, FAIL, "1 card(s) answer, but", id="torch-does-not-see-it"),
-        pytest.param(answer(available=True, cards=[CARD]), 1, PASS, "right numbers on 1", id="right"),
-        pytest.param(answer(available=True, cards=[CARD]), 2, FAIL, "1 of 2 cards", id="one-of-two"),
-        pytest.param(answer(available=True, cards=[]), None, FAIL, "used no card", id="no-card-used"),
+        pytest.param(GOOD, FAIL, "the card answers, but", id="torch-sees-no-gpu"),
+        pytest.param(answer(available=True, cards=[CARD]), PASS, "right numbers", id="right"),
+        pytest.param(
+            answer(available=True, cards=[{**CARD, "device": 1}]), FAIL, "does not see this card", id="another-card"
+        ),
+        pytest.param(answer(available=True, cards=[]), FAIL, "does not see this card", id="no-card-used"),
         pytest.param(
             answer(available=True, cards=[{**CARD, "ok": False, "worst_error_over_bound": 1e30}]),
-            1,
             FAIL,
             "1e+30",
             id="wrong",
         ),
-        pytest.param(answer(available=True, error="AcceleratorError: x"), 1, FAIL, "AcceleratorError", id="error"),
+        pytest.param(answer(available=True, error="AcceleratorError: x"), FAIL, "AcceleratorError", id="error"),
     ],
 )
-def test_launch(found: TorchAnswer, cards: int | None, outcome: Outcome, words: str) -> None:
-    check = torch.judge_launch(found, cards)
-    assert (check.outcome, words in check.why) == (outcome, True), check.why
+def test_launch(found: TorchAnswer, outcome: Outcome, words: str) -> None:
+    check = torch.judge_launch(found, 0, "GPU-1")
+    assert (check.outcome, check.card, words in check.why) == (outcome, "GPU-1", True), check.why
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeHost:
 
 
 def call(capsys: pytest.CaptureFixture[str], **options: t.Any) -> dict[str, t.Any]:
-    arguments = {"arch": "12.0", "source": "// none", "require": ["cards"], "expect_gpu": False, **options}
+    arguments = {"arch": "12.0", "require": ["cards"], "expect_gpu": False, **options}
     with patch_module_args(arguments), pytest.raises(SystemExit):
         gpu_verify.main()
     answer: dict[str, t.Any] = json.loads(capsys.readouterr().out)
