@@ -19,10 +19,11 @@ options:
       - Names of components.
       - V(driver), V(cuda) and V(miniforge) are files with version, sources, size in bytes and sha256.
       - V(conda_lock) is an explicit conda lock; V(torch), V(diffusion) and V(uv) have pip locks with hashes.
+      - V(verification) has the name of the stack and the limits of every model of card.
       - V(stack) is everything that is needed to judge the stack on a host.
     type: list
     elements: str
-    choices: [driver, cuda, miniforge, conda_lock, torch, diffusion, uv, stack]
+    choices: [driver, cuda, miniforge, conda_lock, torch, diffusion, uv, verification, stack]
     required: true
   gpulab_stack:
     description: Name of a file in C(catalogue/stacks/) or in C(stacks/) of the overlay, without its suffix.

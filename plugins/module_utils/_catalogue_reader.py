@@ -9,6 +9,7 @@ import re
 import typing as t
 
 from ansible_collections.gpulab.workstation.plugins.module_utils._fields import ADDRESS, SHA256, Fields, Problems
+from ansible_collections.gpulab.workstation.plugins.module_utils._limits_reader import read_limits
 from ansible_collections.gpulab.workstation.plugins.module_utils._locks import Lock
 from ansible_collections.gpulab.workstation.plugins.module_utils._releases import (
     Catalogue,
@@ -22,7 +23,8 @@ from ansible_collections.gpulab.workstation.plugins.module_utils._releases impor
 )
 from ansible_collections.gpulab.workstation.plugins.module_utils._versions import DriverVersion
 
-FILES = ("drivers", "cuda", "devices", "torch", "xformers", "miniforge", "platforms")
+FILES = ("drivers", "cuda", "devices", "torch", "xformers", "miniforge", "platforms", "limits")
+_WITHOUT_RULES = ("miniforge", "limits")
 _DRIVER = re.compile(r"\d{3}\.\d+(\.\d+)?")
 _NUMBER = re.compile(r"\d+\.\d+")
 _RELEASE = re.compile(r"\d+(\.\d+)*(\.post\d+)?(-\d+)?")
@@ -56,9 +58,10 @@ def read_catalogue(data: t.Mapping[str, t.Any]) -> Catalogue:
         rule_sources={
             rule: source
             for name in FILES
-            if name != "miniforge"
+            if name not in _WITHOUT_RULES
             for rule, source in files[name].strings("rule_sources").items()
         },
+        limits=read_limits(files["limits"]),
         locks={path: Lock.parse(path, text, problems) for path, text in sorted(data.get("locks", {}).items())},
         stacks=dict(data.get("stacks", {})),
     )

@@ -87,6 +87,39 @@ class Fields:
         value = self._get(key, int, required=False)
         return None if value is None else int(value)
 
+    def optional_figure(self, key: str) -> float | None:
+        """Return a number, whole or not, or None."""
+        self._asked.add(key)
+        value = self.data.get(key)
+        if value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)):
+            return value
+        self.problems.add(self.where, f"{key} is {_kind(value)}, not a number")
+        return None
+
+    def named(self, key: str, known: t.Iterable[str]) -> str:
+        """Return a required text that is one of those known; another one is refused with the nearest of them."""
+        value, known = self.text(key), tuple(known)
+        if value and value not in known:
+            meant = nearest_spelling(value, known)
+            hint = f"did you mean {meant}?" if meant else f"known: {', '.join(known)}"
+            self.problems.add(self.where, f"{key} is {value!r} ({hint})")
+            return ""
+        return value
+
+    def figures(self, key: str, known: t.Iterable[str], *, required: bool = True) -> dict[str, float]:
+        """Return a table of numbers with keys of those known."""
+        table = self.mapping(key, required=required)
+        found = {name: value for name in known if (value := table.optional_figure(name)) is not None}
+        table.close()
+        return found
+
+    def rows(self, key: str) -> t.Iterator[Fields]:
+        """Yield the fields of each mapping in a list; each is closed once the caller has read it."""
+        for number, data in enumerate(self._get(key, list, required=True) or [], start=1):
+            row = Fields(data, f"{self.where}: {key} {number}", self.problems)
+            yield row
+            row.close()
+
     def flag(self, key: str, *, default: bool = False) -> bool:
         """Return true or false."""
         value = self._get(key, bool, required=False)

@@ -128,6 +128,7 @@ class Catalogue:
     refused_platforms: t.Mapping[str, str]
     architectures: tuple[str, ...]
     rule_sources: t.Mapping[str, str]
+    limits: tuple[t.Mapping[str, t.Any], ...]  # a row per model of card, as modules are given it
     locks: t.Mapping[str, Lock]
     stacks: t.Mapping[str, t.Any]
 

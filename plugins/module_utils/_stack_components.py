@@ -69,6 +69,10 @@ def _uv(stack: Stack) -> dict[str, t.Any]:
     return {"version": lock.pins.get("uv"), "lock": lock.text}
 
 
+def _verification(stack: Stack) -> dict[str, t.Any]:
+    return {"stack": stack.name, "limits": [dict(row) for row in stack.catalogue.limits]}
+
+
 _COMPONENTS: dict[str, t.Callable[[Stack], dict[str, t.Any]]] = {
     "driver": _driver,
     "cuda": _cuda,
@@ -77,6 +81,7 @@ _COMPONENTS: dict[str, t.Callable[[Stack], dict[str, t.Any]]] = {
     "torch": _torch,
     "diffusion": _diffusion,
     "uv": _uv,
+    "verification": _verification,
 }
 COMPONENTS = tuple(_COMPONENTS)
 

@@ -10,6 +10,18 @@ from dataclasses import dataclass
 
 from ansible_collections.gpulab.workstation.plugins.module_utils._verify import Limit
 
+LINK_FACTS = ("pcie_generation", "pcie_width")
+FACTS = ("memory_bandwidth_gb_s", "memory_bus_bits", "bf16_dense_tflops", *LINK_FACTS)
+# The checks that have limits, and their figures that a limit may be about.
+LIMITED: dict[str, tuple[str, ...]] = {
+    "host_bandwidth": ("h2d_gb_s", "d2h_gb_s"),
+    "memory_bandwidth": ("copy_gb_s", "triad_gb_s"),
+    "torch_matmul": ("tflops", "percent_of_dense"),
+    "diffusion_sdxl": ("seconds_per_image", "seconds_per_image_batch_4"),
+    "diffusion_sd15": ("seconds_per_image", "seconds_per_image_batch_4"),
+    "endurance": ("max_temperature_c", "power_percent_of_limit", "tflops"),
+}
+
 
 @dataclass(frozen=True)
 class RowLimit:
@@ -54,4 +66,4 @@ def row_for(rows: t.Iterable[CardLimits], pci_id: str | None, name: str | None) 
     return None
 
 
-__all__ = ["CardLimits", "RowLimit", "row_for"]
+__all__ = ["FACTS", "LIMITED", "LINK_FACTS", "CardLimits", "RowLimit", "row_for"]
