@@ -18,6 +18,7 @@ from ansible_collections.gpulab.workstation.plugins.plugin_utils import _restart
 _MODULE = "gpulab.workstation.host_restart"
 _FIRST_LOOK_S = 4.0
 _PAUSE_S = 2.0
+_LOOK_AGAIN_S = 15.0  # how soon after the last user has gone the restart happens
 
 display = Display()
 
@@ -33,13 +34,13 @@ class ActionModule(ActionBase):
         result: dict[str, t.Any] = super().run(tmp, task_vars)
         local = self._connection.transport == "local"
         started = time.monotonic()
-        answer = self._ask({**self._task.args, "local_connection": local}, task_vars)
+        name = str((task_vars or {}).get("inventory_hostname", "host"))
+        answer = self._ask_until_free({**self._task.args, "local_connection": local}, task_vars, name)
         result.update(answer)
         if not result.pop("restarting", False):
             return result
         before = str(answer["boot_identity"])
         limit_s = float(self._task.args.get("timeout_seconds") or 900)
-        name = str((task_vars or {}).get("inventory_hostname", "host"))
         try:
             self._wait(before, limit_s, name)
             self._confirm(result, task_vars)
@@ -50,6 +51,25 @@ class ActionModule(ActionBase):
             return result
         result.update(restarted=True, elapsed_seconds=round(time.monotonic() - started, 1))
         return result
+
+    def _ask_until_free(
+        self, arguments: dict[str, t.Any], task_vars: dict[str, t.Any] | None, name: str
+    ) -> dict[str, t.Any]:
+        """Give those who use the host the minutes they were promised; force only counts when these are over."""
+        deadline = time.monotonic() + 60 * int(arguments.get("wait_minutes") or 0)
+        patient = {**arguments, "force": False}
+        shown = ""
+        while not self._task.check_mode and time.monotonic() < deadline:
+            answer = self._ask(patient, task_vars)
+            if not _restart.will_pass(answer):
+                return answer
+            words = _restart.who_is_in_the_way(answer)
+            if words != shown:
+                minutes = max(1, round((deadline - time.monotonic()) / 60))
+                display.display(f"{name} | host_restart | waiting up to {minutes} min: {words}")
+                shown = words
+            time.sleep(min(_LOOK_AGAIN_S, max(0.0, deadline - time.monotonic())))
+        return self._ask(arguments, task_vars)
 
     def _ask(self, arguments: dict[str, t.Any], task_vars: dict[str, t.Any] | None) -> dict[str, t.Any]:
         answer: dict[str, t.Any] = self._execute_module(

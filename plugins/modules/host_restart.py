@@ -28,6 +28,12 @@ options:
         package installation or job of this collection is waited for by nobody and still refuses.
     type: bool
     default: false
+  wait_minutes:
+    description:
+      - Minutes that the action plugin waits for users, GPU processes, package installations and jobs of this collection
+        to be done, before it refuses or, with O(force), restarts all the same. 0 does not wait.
+    type: int
+    default: 0
   in_container:
     description: Whether to restart a container, which does for tests of this module.
     type: bool
@@ -81,7 +87,7 @@ reasons:
 blockers:
   description:
     - What speaks against a restart now. C(kind) is gpu_process, user, job, system_change, container or controller.
-  returned: when something asks for a restart
+  returned: when something asks for a restart, also where it is refused
   type: list
   elements: dict
   sample: [{kind: user, words: "alice is logged in (desktop on seat0)", yields_to_force: true}]
@@ -131,6 +137,7 @@ from ansible_collections.gpulab.workstation.plugins.module_utils._restart_reader
 ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "enabled": {"type": "bool", "default": True},
     "force": {"type": "bool", "default": False},
+    "wait_minutes": {"type": "int", "default": 0},
     "in_container": {"type": "bool", "default": False},
     "local_connection": {"type": "bool", "default": False},
     "message": {
@@ -159,7 +166,12 @@ def run(host: Host, params: t.Mapping[str, t.Any], *, check_mode: bool) -> dict[
     usage, machine = read_usage(reading), read_machine(reading)
     account["blockers"] = to_json(blockers(usage, machine, rules))
     account["unreadable"] = [dataclasses.asdict(item) for item in reading.unreadable]
-    if decide(requests, usage, machine, rules) == "restart":
+    try:
+        decision = decide(requests, usage, machine, rules)
+    except OperatorError as error:
+        words = {"found": error.found, "expected": error.expected, "action": error.action}
+        return {**account, "failed": True, "msg": str(error), **words}
+    if decision == "restart":
         account["changed"] = True
         if not check_mode:
             restart(host, params["message"])
@@ -180,6 +192,8 @@ def main() -> None:
         )
     if account["required"] and not module.params["enabled"]:
         module.warn("A restart is due and host_restart_enabled is false: " + "; ".join(account["reasons"]))
+    if account.pop("failed", False):
+        module.fail_json(**account)
     module.exit_json(**account)
 
 

@@ -10,6 +10,7 @@ another boot identity is. A host key that has changed will never be accepted by 
 from __future__ import annotations
 
 import re
+import typing as t
 from dataclasses import dataclass
 
 from ansible_collections.gpulab.workstation.plugins.module_utils._errors import OperatorError
@@ -25,6 +26,7 @@ _KEY_REFUSED = ("Host key verification failed", "host key is known for")
 # systemctl(1), is-system-running: these states mean that the boot is not over.
 _COMING_UP = ("initializing", "starting")
 _GOING_DOWN = ("stopping",)
+_PASSING = ("user", "gpu_process", "job", "system_change")  # the others stay what they are: a container, this machine
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,17 @@ def describe(before: str, sight: Sight | None) -> str:
     return f"it is up again and its state is {sight.state}"
 
 
+def will_pass(answer: t.Mapping[str, t.Any]) -> bool:
+    """Whether a refusal is worth waiting for: everybody in the way will be gone by himself some time."""
+    kinds = [blocker["kind"] for blocker in answer.get("blockers", [])]
+    return bool(answer.get("failed")) and bool(kinds) and all(kind in _PASSING for kind in kinds)
+
+
+def who_is_in_the_way(answer: t.Mapping[str, t.Any]) -> str:
+    """Return the words about everybody in the way."""
+    return "; ".join(str(blocker["words"]) for blocker in answer.get("blockers", []))
+
+
 def refuse_changed_key(failure: str) -> None:
     """Stop at once when ssh refuses the host's key, and name the line of known_hosts to look at."""
     if not any(words in failure for words in (_KEY_CHANGED, *_KEY_REFUSED)):
@@ -102,4 +115,14 @@ def _shorten(failure: str) -> str:
     return lines[-1][-160:] if lines else "no words"
 
 
-__all__ = ["PROBE", "Sight", "describe", "never_back", "parse_probe", "refuse_changed_key", "verdict"]
+__all__ = [
+    "PROBE",
+    "Sight",
+    "describe",
+    "never_back",
+    "parse_probe",
+    "refuse_changed_key",
+    "verdict",
+    "who_is_in_the_way",
+    "will_pass",
+]

@@ -112,6 +112,16 @@ def test_check_mode_says_that_it_would(asked: LabHost) -> None:
     assert own(result)["restarted"] is False
 
 
+def test_a_gpu_process_is_waited_for(fresh_host: LabHost) -> None:
+    """It ends within the minutes it was given, and only then the host restarts; nobody has to run anything again."""
+    before = ask(fresh_host)
+    fresh_host.sh("touch /dev/nvidia0; setsid --fork sleep 20 3</dev/nvidia0")
+    result = fresh_host.apply("host_restart", host_restart_wait_minutes=5, **ALLOWED)
+    assert "waiting up to 5 min: process" in result.stdout
+    assert (result.rc, own(result)["restarted"]) == (0, True), result.stdout
+    assert fresh_host.sh(INIT).stdout != before
+
+
 def test_a_host_that_goes_down_slowly_is_not_taken_for_back(fresh_host: LabHost) -> None:
     """A unit that takes its time to stop, while sshd still answers (ansible#78007, ansible#83018)."""
     fresh_host.sh(

@@ -32,7 +32,7 @@ class Scripted(host_restart.ActionModule):
 
     def __init__(self, answers: list[dict[str, t.Any]], sights: list[t.Any], transport: str = "ssh") -> None:
         self.answers, self.sights, self.sent, self.resets = answers, sights, list[dict[str, t.Any]](), 0
-        self._task = SimpleNamespace(args={"timeout_seconds": 60})
+        self._task = SimpleNamespace(args={"timeout_seconds": 60}, check_mode=False)
         self._connection = SimpleNamespace(transport=transport, reset=self.count_reset)
 
     def count_reset(self) -> None:
@@ -79,6 +79,54 @@ def test_the_module_is_told_whose_machine_it_is(transport: str, local: bool) -> 
     action = Scripted([NOTHING], [], transport)
     run(action)
     assert action.sent[0]["local_connection"] is local
+
+
+USER = {"kind": "user", "words": "alice is logged in (desktop on seat0)", "yields_to_force": True}
+CONTAINER = {"kind": "container", "words": "this host is a container", "yields_to_force": False}
+
+
+def refused(*blockers: dict[str, t.Any]) -> dict[str, t.Any]:
+    return {**NOTHING, "restarted": False, "required": True, "failed": True, "msg": "no", "blockers": list(blockers)}
+
+
+def patient(answers: list[dict[str, t.Any]], **arguments: t.Any) -> Scripted:
+    action = Scripted(answers, [sight(99)])
+    action._task.args = {"timeout_seconds": 60, "wait_minutes": 1, "force": False, **arguments}
+    return action
+
+
+def test_a_user_is_waited_for_and_told_of_once(said: list[str]) -> None:
+    action = patient([refused(USER), refused(USER), STARTED, DONE])
+    assert run(action)["restarted"] is True
+    assert said[0] == f"ws-01 | host_restart | waiting up to 1 min: {USER['words']}"
+    assert len(said) == 1
+    assert [sent.get("force") for sent in action.sent[:3]] == [False, False, False]
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_after_the_minutes_force_decides(force: bool) -> None:  # noqa: FBT001
+    """Four looks in a minute, 15 s apart, then the last call says what force says."""
+    ending = [STARTED, DONE] if force else [refused(USER)]
+    action = patient([*[refused(USER)] * 4, *ending], force=force)
+    result = run(action)
+    assert [sent.get("force") for sent in action.sent[:5]] == [False] * 4 + [force]
+    assert (result.get("failed", False), result["restarted"]) == (not force, force)
+
+
+@pytest.mark.parametrize(
+    "answer", [refused(CONTAINER), refused(USER, CONTAINER), refused(), {**refused(), "msg": "no python"}]
+)
+def test_what_will_not_pass_is_not_waited_for(answer: dict[str, t.Any]) -> None:
+    action = patient([answer])
+    assert run(action)["failed"] is True
+    assert len(action.sent) == 1
+
+
+def test_check_mode_does_not_wait() -> None:
+    action = patient([refused(USER)])
+    action._task.check_mode = True
+    assert run(action)["failed"] is True
+    assert len(action.sent) == 1
 
 
 def test_only_another_boot_that_is_over_counts(said: list[str]) -> None:

@@ -72,6 +72,7 @@ def test_a_gpu_process_refuses(host: FakeHost, capsys: pytest.CaptureFixture[str
     assert answer["failed"] is True
     assert "process 77 (python3)" in answer["found"]
     assert "host_restart_force" in answer["action"]
+    assert [blocker["kind"] for blocker in answer["blockers"]] == ["gpu_process"]
     assert "systemd-run" not in {command[0] for command in host.ran}
     assert call(capsys, force=True, _ansible_check_mode=True)["changed"] is True
 
