@@ -13,6 +13,7 @@ from ansible_collections.gpulab.workstation.plugins.module_utils._host import Ho
 from ansible_collections.gpulab.workstation.plugins.module_utils._host_facts import HostFacts
 from ansible_collections.gpulab.workstation.plugins.module_utils._reading import Reading
 from ansible_collections.gpulab.workstation.plugins.module_utils._verify import CHECKS, Check, Limit, not_proven
+from ansible_collections.gpulab.workstation.plugins.module_utils._verify_kernel_log import KernelLog
 from ansible_collections.gpulab.workstation.plugins.module_utils._verify_layers import Card, SmiAnswer
 from ansible_collections.gpulab.workstation.plugins.module_utils._verify_limits import CardLimits, row_for
 from ansible_collections.gpulab.workstation.plugins.module_utils._verify_wish import Wish
@@ -31,6 +32,7 @@ class Context:
     why_no_gpu: str  # empty where programs may run on cards, else the sentence for what is not proven
     progress: t.Callable[[str], None]  # what is going on, for the person who waits
     seed: int
+    kernel_log: KernelLog  # as it was before anything was run
 
     @property
     def cards(self) -> tuple[Card, ...]:

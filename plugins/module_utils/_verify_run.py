@@ -9,6 +9,9 @@ import typing as t
 
 from ansible_collections.gpulab.workstation.plugins.module_utils import (
     _verify_code_family,
+    _verify_diffusion_family,
+    _verify_endurance_family,
+    _verify_kernel_log_family,
     _verify_layers_family,
     _verify_torch_family,
 )
@@ -22,6 +25,7 @@ from ansible_collections.gpulab.workstation.plugins.module_utils._reading import
 from ansible_collections.gpulab.workstation.plugins.module_utils._verify import CHECKS, Check, failed
 from ansible_collections.gpulab.workstation.plugins.module_utils._verify_context import Context, Family
 from ansible_collections.gpulab.workstation.plugins.module_utils._verify_document import make_document
+from ansible_collections.gpulab.workstation.plugins.module_utils._verify_kernel_log import KernelLog
 from ansible_collections.gpulab.workstation.plugins.module_utils._verify_layers import NO_DRIVER, SmiAnswer
 from ansible_collections.gpulab.workstation.plugins.module_utils._verify_wish import Wish
 
@@ -32,6 +36,9 @@ FAMILIES: tuple[Family, ...] = (
     _verify_layers_family.FAMILY,
     _verify_code_family.FAMILY,
     _verify_torch_family.FAMILY,
+    _verify_diffusion_family.FAMILY,
+    _verify_endurance_family.FAMILY,
+    _verify_kernel_log_family.FAMILY,  # the last: it looks back on all others
 )
 
 
@@ -63,7 +70,10 @@ def read_context(host: Host, wish: Wish, progress: t.Callable[[str], None]) -> C
     about = read_host(reading)
     gpu = read_gpu(reading, [kernel.release for kernel in about.kernels])
     smi = reader.ask_smi(host) if gpu.driver_loaded else SmiAnswer(-1, error=NO_DRIVER)
-    return Context(host, wish, reading, about, gpu, smi, _why_no_gpu(gpu, smi), progress, seed=int(host.now() * 1000))
+    why_no_gpu = _why_no_gpu(gpu, smi)
+    log = KernelLog("", error=why_no_gpu) if why_no_gpu else _verify_kernel_log_family.read_kernel_log(host)
+    seed = int(host.now() * 1000)
+    return Context(host, wish, reading, about, gpu, smi, why_no_gpu, progress, seed, log)
 
 
 def prepare(host: Host, wish: Wish) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from ansible_collections.gpulab.workstation.plugins.module_utils import _verify_document, _verify_run
 from ansible_collections.gpulab.workstation.plugins.module_utils._errors import OperatorError
-from ansible_collections.gpulab.workstation.plugins.module_utils._verify import CHECKS, passed
+from ansible_collections.gpulab.workstation.plugins.module_utils._verify import CHECKS, Level, passed
 from ansible_collections.gpulab.workstation.plugins.module_utils._verify_context import Family
 from ansible_collections.gpulab.workstation.plugins.module_utils._verify_run import verify
 from ansible_collections.gpulab.workstation.plugins.module_utils._verify_wish import Wish
@@ -24,7 +24,8 @@ ROOT = Path(__file__).parents[4]
 FIXTURES = ROOT / "tests/unit/fixtures"
 SCHEMA = json.loads((ROOT / "docs/schema/gpu_verify-2.json").read_text())
 DRIVER = "580.159.04"
-MADE = [name for family in _verify_run.FAMILIES for name in family.names if not CHECKS[name].needs_python]
+EVERY = [name for family in _verify_run.FAMILIES for name in family.names]
+MADE = [name for name in EVERY if not CHECKS[name].needs_python and CHECKS[name].level is Level.QUICK]
 NEEDS_GPU = [name for name in MADE if CHECKS[name].needs_gpu]
 WITHOUT = ["toolkit", "native_code", "negative_control"]
 
@@ -109,6 +110,7 @@ def add_card(host: FakeHost, *, foreign: str = "refused", wrong: int = 0, cards:
     host.commands["ldconfig"] = (0, "".join(f"\t{name} (libc6,x86-64) => /usr/lib/{name}\n" for name in names), "")
     uuid = "GPU-00000000-1111-2222-3333-44444444444"
     row = f"{{index}}, NVIDIA GeForce RTX 5090, {uuid}{{index}}, 00000000:01:00.0, 0x2B8510DE, {DRIVER}, 98, 0, 12.0"
+    host.commands["dmesg"] = (0, "[    0.000000] Linux version 6.1.0\n", "")
     host.commands["nvidia-smi"] = (0, "".join(f"{row.format(index=index)}, 32607\n" for index in range(cards)), "")
 
     def run(command: tuple[str, ...]) -> tuple[int, str, str]:
