@@ -1,11 +1,10 @@
 # Copyright: (c) 2026, gpulab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Judge what nvcc built and what the cards did with it; text and figures in, checks out."""
+"""Judge what nvcc built, and that no card runs code for another architecture; text and figures in, checks out."""
 
 from __future__ import annotations
 
-import json
 import re
 import typing as t
 from dataclasses import dataclass
@@ -19,15 +18,16 @@ from ansible_collections.gpulab.workstation.plugins.module_utils._verify import 
     passed,
     warned,
 )
+from ansible_collections.gpulab.workstation.plugins.module_utils._verify_programs import ProgramRun
 
 NO_KERNEL_IMAGE = 209  # cudaErrorNoKernelImageForDevice, driver_types.h
-_KERNELS = ("fused_fp32", "integer_mix")
 
 
 @dataclass(frozen=True)
 class Build:
-    """One compilation of the test kernels: what came out and what two independent readers found in it."""
+    """One compilation of a test program: what came out and what two independent readers found in it."""
 
+    program: str
     arch: str
     rc: int
     output: str
@@ -35,25 +35,6 @@ class Build:
     read_error: str = ""
     listed: frozenset[str] | None = None  # by cuobjdump, None where it could not be run
     list_error: str = ""
-
-
-@dataclass(frozen=True)
-class KernelRun:
-    """One run of a built program on one card."""
-
-    device: int
-    rc: int
-    stdout: str
-    stderr: str
-
-    @property
-    def report(self) -> dict[str, t.Any]:
-        """Return what the program printed; empty where that is not one JSON object of its format."""
-        try:
-            data = json.loads(self.stdout.strip() or "{}")
-        except ValueError:
-            return {}
-        return data if isinstance(data, dict) and data.get("format") == 1 else {}
 
 
 def parse_code_list(text: str) -> tuple[str, ...]:
@@ -106,9 +87,11 @@ def judge_toolkit(toolkit: Toolkit | None, nvcc: str | None, path: str, wanted: 
     return passed("toolkit", f"CUDA {wanted.version} with nvcc {nvcc}", **figures)
 
 
-def judge_code(arch: str, known: t.Sequence[str], build: Build | None, control: Build | None) -> tuple[Check, Check]:
+def judge_code(
+    arch: str, known: t.Sequence[str], builds: t.Sequence[Build], control: Build | None
+) -> tuple[Check, Check]:
     """Return native_code and negative_control; a control that is let through makes the first one void."""
-    native = _judge_native(arch, known, build)
+    native = _judge_native(arch, known, builds)
     if control is None:
         why = "nothing was built for another architecture"
         return _void(native, why), not_proven("negative_control", why)
@@ -130,21 +113,30 @@ def knows(known: t.Sequence[str], arch: str) -> bool:
     return arch.rstrip("af") in known
 
 
-def _judge_native(arch: str, known: t.Sequence[str], build: Build | None) -> Check:
-    if build is None:
+def _judge_native(arch: str, known: t.Sequence[str], builds: t.Sequence[Build]) -> Check:
+    if not builds:
         return _judge_not_built(arch, known)
-    figures = _figures(build)
-    if build.rc != 0:
-        return failed("native_code", f"nvcc ended with {build.rc}: {build.output}", **figures)
-    if build.code is None:
-        return failed("native_code", f"the program could not be read: {build.read_error}", **figures)
-    refusals = _refusals(arch, build)
-    if refusals:
-        return failed("native_code", f"expected machine code for sm_{arch} alone: {'; '.join(refusals)}", **figures)
-    if build.listed is None:
-        why = f"sm_{arch} alone by our own reading, without cuobjdump as the second reader: {build.list_error}"
+    figures = {"programs": {build.program: _figures(build) for build in builds}}
+    words = [(_wrong(build), f"{build.program}: ") for build in builds]
+    if any(wrong for wrong, _ in words):
+        return failed("native_code", "; ".join(title + wrong for wrong, title in words if wrong), **figures)
+    unlisted = [build for build in builds if build.listed is None]
+    targets = _names({f"sm_{build.arch}" for build in builds})
+    if unlisted:
+        why = f"{targets} alone by our own reading, without cuobjdump as the second reader: {unlisted[0].list_error}"
         return warned("native_code", why, **figures)
-    return passed("native_code", f"machine code for sm_{arch} alone, no PTX, by both readers", **figures)
+    why = f"machine code for {targets} alone in {len(builds)} program(s), no PTX, by both readers"
+    return passed("native_code", why, **figures)
+
+
+def _wrong(build: Build) -> str:
+    """Say why a program is no native code; empty where it is."""
+    if build.rc != 0:
+        return f"nvcc ended with {build.rc}: {build.output}"
+    if build.code is None:
+        return f"the program could not be read: {build.read_error}"
+    refusals = _refusals(build.arch, build)
+    return f"expected machine code for sm_{build.arch} alone: {'; '.join(refusals)}" if refusals else ""
 
 
 def _judge_not_built(arch: str, known: t.Sequence[str]) -> Check:
@@ -184,44 +176,10 @@ def _names(names: t.Iterable[str]) -> str:
     return ", ".join(sorted(names)) or "nothing"
 
 
-def judge_results(arch: str, run: KernelRun, card: str) -> Check:
-    """Judge a run of the right program on a card: every kernel, no PTX JIT, right numbers twice."""
-    report = run.report
-    figures: dict[str, t.Any] = report or {"device": run.device, "stderr": run.stderr[-500:]}
-    wrong = _run_problems(arch, run)
-    if wrong:
-        return failed("kernel_results", "; ".join(wrong), card=card, **figures)
-    return passed("kernel_results", f"right numbers ({report.get('name')}), PTX JIT disabled", card=card, **figures)
-
-
-def _run_problems(arch: str, run: KernelRun) -> list[str]:
-    report = run.report
-    if not report:
-        return [f"the test program ended with {run.rc} and no result: {(run.stderr or run.stdout).strip()[-300:]}"]
-    if "error" in report:
-        return [f"{report['error']} (at: {report.get('at')})"]
-    wrong = []
-    if report.get("binary_arch") != int(re.sub(r"\D", "", arch)):
-        wrong.append(f"the code that was loaded is for {report.get('binary_arch')}, not {arch}")
-    kernels = {kernel.get("name"): kernel for kernel in report.get("kernels", [])}
-    for name in _KERNELS:
-        kernel = kernels.get(name)
-        if kernel is None:
-            wrong.append(f"{name} has no result")
-        elif kernel.get("ok") is not True:
-            wrong.append(
-                f"{name}: {kernel.get('wrong')} wrong and {kernel.get('unwritten')} unwritten of"
-                f" {kernel.get('elements')} elements, repeatable: {kernel.get('repeatable')}"
-            )
-    if not wrong and (run.rc != 0 or report.get("ok") is not True):
-        wrong.append(f"the test program ended with {run.rc} and ok={report.get('ok')}")
-    return wrong
-
-
-def judge_foreign(run: KernelRun, arch: str, card: str) -> Check:
+def judge_foreign(run: ProgramRun, arch: str, card: str) -> Check:
     """Judge a run of the program for another architecture: the card must say that it has no code for it."""
     report = run.report
-    figures: dict[str, t.Any] = {"built_for": f"sm_{arch}", **(report or {"device": run.device})}
+    figures: dict[str, t.Any] = {"built_for": f"sm_{arch}", **run.figures}
     if run.rc == 0:
         why = f"it ran code for sm_{arch}: PTX JIT or another binary is in play"
         return failed("foreign_code_refused", why, card=card, **figures)
@@ -235,11 +193,9 @@ def judge_foreign(run: KernelRun, arch: str, card: str) -> Check:
 __all__ = [
     "NO_KERNEL_IMAGE",
     "Build",
-    "KernelRun",
     "compiler_words",
     "judge_code",
     "judge_foreign",
-    "judge_results",
     "judge_toolkit",
     "knows",
     "other_architecture",

@@ -20,14 +20,20 @@ from ansible_collections.gpulab.workstation.plugins.module_utils._cuda_toolkit_c
 from ansible_collections.gpulab.workstation.plugins.module_utils._errors import OperatorError
 from ansible_collections.gpulab.workstation.plugins.module_utils._fatbin import read_device_code, summarise
 from ansible_collections.gpulab.workstation.plugins.module_utils._host import Completed, Host
-from ansible_collections.gpulab.workstation.plugins.module_utils._verify_layers import SMI_FIELDS, SmiAnswer, parse_smi
+from ansible_collections.gpulab.workstation.plugins.module_utils._verify_context import Context
+from ansible_collections.gpulab.workstation.plugins.module_utils._verify_layers import (
+    SMI_FIELDS,
+    Card,
+    SmiAnswer,
+    parse_smi,
+)
 from ansible_collections.gpulab.workstation.plugins.module_utils._verify_native import (
     Build,
-    KernelRun,
     compiler_words,
     parse_code_list,
     parse_cuobjdump,
 )
+from ansible_collections.gpulab.workstation.plugins.module_utils._verify_programs import ProgramRun
 from ansible_collections.gpulab.workstation.plugins.module_utils._verify_torch import (
     SCRIPT,
     TorchAnswer,
@@ -64,27 +70,27 @@ def read_compiler(host: Host, path: str) -> Compiler:
     return Compiler(path, found, parse_code_list(known), read_toolkit(host, series[1]) if series else None)
 
 
-def build(host: Host, compiler: Compiler, directory: str, arch: str, flags: t.Sequence[str]) -> Build:
-    """Compile gpu_verify.cu in the directory for one architecture and list what came out, by both readers."""
-    program = program_path(directory, arch)
+def build(host: Host, compiler: Compiler, directory: str, program: str, arch: str, flags: t.Sequence[str]) -> Build:
+    """Compile a program in the directory for one architecture and list what came out, by both readers."""
+    path = program_path(directory, program, arch)
     code = f"arch=compute_{arch},code=sm_{arch}"
     command = [f"{compiler.path}/bin/nvcc", "-std=c++17", "-O2", "-gencode", code, *flags]
-    command += ["-o", program, f"{directory}/gpu_verify.cu"]
+    command += ["-o", path, f"{directory}/{program}.cu"]
     done = host.run(command, cwd=directory, env={"TMPDIR": directory}, timeout_s=_BUILD_LIMIT_S)
     output = compiler_words(done.stderr or done.stdout)
     if not done.ok:
-        return Build(arch, done.rc, output)
+        return Build(program, arch, done.rc, output)
     try:
-        found, read_error = read_device_code(host, program), ""
+        found, read_error = read_device_code(host, path), ""
     except OperatorError as error:
         found, read_error = None, str(error)
-    listed, list_error = _list_code(host, compiler, program)
-    return Build(arch, done.rc, output, found, read_error, listed, list_error)
+    listed, list_error = _list_code(host, compiler, path)
+    return Build(program, arch, done.rc, output, found, read_error, listed, list_error)
 
 
-def program_path(directory: str, arch: str) -> str:
-    """Return where the program for an architecture is built."""
-    return f"{directory}/gpu_verify-{arch}"
+def program_path(directory: str, program: str, arch: str) -> str:
+    """Return where a program is built for an architecture."""
+    return f"{directory}/{program}-{arch}"
 
 
 def _list_code(host: Host, compiler: Compiler, program: str) -> tuple[frozenset[str] | None, str]:
@@ -98,12 +104,13 @@ def _list_code(host: Host, compiler: Compiler, program: str) -> tuple[frozenset[
     return parse_cuobjdump(answers[0].stdout, answers[1].stdout), ""
 
 
-def run_program(host: Host, directory: str, arch: str, device: int, seed: int, limit_s: int) -> KernelRun:
-    """Run the program built for an architecture on one card; the program ends itself after the limit."""
-    program = program_path(directory, arch)
-    command = [*GPU_ENVIRONMENT, *GPU_SETTINGS, program, str(device), str(seed), str(limit_s)]
-    done = host.run(command, cwd=directory, timeout_s=limit_s + _SPARE_S)
-    return KernelRun(device, done.rc, done.stdout, done.stderr)
+def run_program(context: Context, card: Card, program: str, arch: str, *words: str) -> ProgramRun:
+    """Run a program built for an architecture on one card; the program ends itself after the limit."""
+    wish, device = context.wish, card.index
+    path = program_path(wish.work_directory, program, arch)
+    command = [*GPU_ENVIRONMENT, *GPU_SETTINGS, path, str(device), str(context.seed), str(wish.time_limit_s), *words]
+    done = context.host.run(command, cwd=wish.work_directory, timeout_s=wish.time_limit_s + _SPARE_S)
+    return ProgramRun(device, done.rc, done.stdout, done.stderr)
 
 
 def ask_smi(host: Host) -> SmiAnswer:

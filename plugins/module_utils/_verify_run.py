@@ -13,6 +13,7 @@ from ansible_collections.gpulab.workstation.plugins.module_utils import (
     _verify_endurance_family,
     _verify_kernel_log_family,
     _verify_layers_family,
+    _verify_memory_family,
     _verify_torch_family,
 )
 from ansible_collections.gpulab.workstation.plugins.module_utils import _verify_reader as reader
@@ -35,6 +36,7 @@ LOCK = "/run/gpulab/verify.lock"
 FAMILIES: tuple[Family, ...] = (
     _verify_layers_family.FAMILY,
     _verify_code_family.FAMILY,
+    _verify_memory_family.FAMILY,
     _verify_torch_family.FAMILY,
     _verify_diffusion_family.FAMILY,
     _verify_endurance_family.FAMILY,

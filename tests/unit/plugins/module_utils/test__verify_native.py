@@ -20,7 +20,8 @@ from ansible_collections.gpulab.workstation.plugins.module_utils._fatbin import 
     read_device_code,
 )
 from ansible_collections.gpulab.workstation.plugins.module_utils._verify import Outcome
-from ansible_collections.gpulab.workstation.plugins.module_utils._verify_native import Build, KernelRun
+from ansible_collections.gpulab.workstation.plugins.module_utils._verify_native import Build
+from ansible_collections.gpulab.workstation.plugins.module_utils._verify_programs import ProgramRun
 from fakehost import FakeHost
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
@@ -82,7 +83,7 @@ def build(*names: str, arch: str = "120", listed: set[str] | None = None, **chan
     prefixes = {"sm": CodeKind.MACHINE, "compute": CodeKind.PTX}
     code = tuple(DeviceCode(prefixes[name.split("_")[0]], name.split("_")[1], 100) for name in names)
     seen = frozenset(names if listed is None else listed)
-    return dataclasses.replace(Build(arch, 0, "", code, listed=seen), **changes)
+    return dataclasses.replace(Build("gpu_verify", arch, 0, "", code, listed=seen), **changes)
 
 
 GOOD = build("sm_120", "sm_120")
@@ -115,7 +116,11 @@ CONTROL = build("sm_110", arch="110")
             id="unreadable",
         ),
         pytest.param(
-            Build("120", 1, "error: no"), CONTROL, (FAIL, PASS), "nvcc ended with 1: error: no", id="compiler"
+            Build("gpu_verify", "120", 1, "error: no"),
+            CONTROL,
+            (FAIL, PASS),
+            "nvcc ended with 1: error: no",
+            id="compiler",
         ),
         pytest.param(
             dataclasses.replace(GOOD, listed=None, list_error="not found"),
@@ -126,18 +131,18 @@ CONTROL = build("sm_110", arch="110")
         ),
         pytest.param(GOOD, GOOD, (OPEN, FAIL), "lets a program for sm_120 through", id="control-let-through"),
         pytest.param(GOOD, None, (OPEN, OPEN), "void", id="no-control"),
-        pytest.param(GOOD, Build("110", 1, "error"), (OPEN, OPEN), "void", id="control-does-not-build"),
+        pytest.param(GOOD, Build("gpu_verify", "110", 1, "error"), (OPEN, OPEN), "void", id="control-does-not-build"),
         pytest.param(None, None, (OPEN, OPEN), "there is no nvcc", id="no-compiler"),
     ],
 )
 def test_judge_code(made: Build | None, control: Build | None, outcomes: tuple[Outcome, Outcome], words: str) -> None:
-    checks = native.judge_code("120", KNOWN if made else (), made, control)
+    checks = native.judge_code("120", KNOWN if made else (), [made] if made else [], control)
     assert tuple(check.outcome for check in checks) == outcomes
     assert words in checks[0].why
 
 
 def test_an_architecture_that_nvcc_does_not_know_fails() -> None:
-    check = native.judge_code("120", ("80", "90"), None, None)[0]
+    check = native.judge_code("120", ("80", "90"), [], None)[0]
     assert (check.outcome, "sm_80, sm_90" in check.why) == (FAIL, True)
 
 
@@ -148,23 +153,20 @@ def test_judge_code_against_real_objects(tmp_path: Path) -> None:
     def recorded(name: str, arch: str) -> Build:
         host.add(f"/{name}", (FIXTURES / "fatbin" / name).read_bytes())
         elf, ptx = ((FIXTURES / f"cuobjdump/{name}.{option}.txt").read_text() for option in ("lelf", "lptx"))
-        return Build(arch, 0, "", read_device_code(host, f"/{name}"), listed=native.parse_cuobjdump(elf, ptx))
+        return Build(
+            "gpu_verify", arch, 0, "", read_device_code(host, f"/{name}"), listed=native.parse_cuobjdump(elf, ptx)
+        )
 
     control = recorded("compressed.o", "90")
-    assert [c.outcome for c in native.judge_code("120", KNOWN, recorded("sm_120.o", "120"), control)] == [PASS, PASS]
-    assert native.judge_code("120", KNOWN, recorded("sm_90-sm_120-ptx.o", "120"), control)[0].outcome is FAIL
-    assert native.judge_code("120", KNOWN, recorded("lto.o", "120"), control)[0].outcome is FAIL
+    good = [recorded("sm_120.o", "120"), recorded("sm_120a.o", "120a")]
+    assert [c.outcome for c in native.judge_code("120", KNOWN, good, control)] == [PASS, PASS]
+    for bad in ("sm_90-sm_120-ptx.o", "lto.o", "sm_120a.o"):
+        assert native.judge_code("120", KNOWN, [*good, recorded(bad, "120")], control)[0].outcome is FAIL
 
 
-def kernel(name: str, **changes: t.Any) -> dict[str, t.Any]:
-    good = {"name": name, "elements": 10, "unwritten": 0, "wrong": 0, "repeatable": True, "ok": True}
-    return {**good, **changes}
-
-
-def report(device: int = 0, rc: int = 0, **changes: t.Any) -> KernelRun:
-    good = {"format": 1, "device": device, "ok": True, "name": "NVIDIA H100", "arch": "9.0", "binary_arch": 120,
-            "kernels": [kernel("fused_fp32"), kernel("integer_mix")]}  # fmt: skip
-    return KernelRun(device, rc, json.dumps({**good, **changes}) + "\n", "")
+def report(device: int = 0, rc: int = 0, **changes: t.Any) -> ProgramRun:
+    good = {"format": 1, "device": device, "ok": True, "name": "NVIDIA H100", "arch": "9.0", "binary_arch": 120}
+    return ProgramRun(device, rc, json.dumps({**good, **changes}) + "\n", "")
 
 
 NO_IMAGE: dict[str, t.Any] = {
@@ -178,55 +180,15 @@ NO_IMAGE: dict[str, t.Any] = {
 @pytest.mark.parametrize(
     ("run", "outcome", "words"),
     [
-        pytest.param(report(), PASS, "right numbers (NVIDIA H100)", id="right"),
-        pytest.param(
-            report(rc=1, ok=False, kernels=[kernel("fused_fp32", wrong=1, ok=False), kernel("integer_mix")]),
-            FAIL,
-            "fused_fp32: 1 wrong and 0 unwritten of 10",
-            id="wrong-number",
-        ),
-        pytest.param(
-            report(rc=1, ok=False, kernels=[kernel("fused_fp32"), kernel("integer_mix", unwritten=3, ok=False)]),
-            FAIL,
-            "integer_mix: 0 wrong and 3 unwritten",
-            id="unwritten",
-        ),
-        pytest.param(
-            report(rc=1, ok=False, kernels=[kernel("fused_fp32", repeatable=False, ok=False), kernel("integer_mix")]),
-            FAIL,
-            "repeatable: False",
-            id="not-repeatable",
-        ),
-        pytest.param(report(kernels=[kernel("fused_fp32")]), FAIL, "integer_mix has no result", id="kernel-missing"),
-        pytest.param(report(kernels=[]), FAIL, "fused_fp32 has no result", id="no-kernels"),
-        pytest.param(report(binary_arch=90), FAIL, "loaded is for 90, not 120", id="other-code-loaded"),
-        pytest.param(report(rc=1), FAIL, "ended with 1 and ok=True", id="status-and-words-differ"),
-        pytest.param(report(rc=3, **NO_IMAGE), FAIL, "no kernel image", id="no-kernel-image"),
-        pytest.param(report(rc=4, ok=False, at="time limit", error="out of time"), FAIL, "out of time", id="hangs"),
-        pytest.param(KernelRun(0, 124, "", ""), FAIL, "ended with 124 and no result", id="killed-from-outside"),
-        pytest.param(KernelRun(0, -11, "", "boom"), FAIL, "ended with -11 and no result: boom", id="crashes"),
-        pytest.param(KernelRun(0, 0, '{"format": 1, "dev', ""), FAIL, "no result", id="cut-off"),
-        pytest.param(KernelRun(0, 0, "{}", ""), FAIL, "no result", id="empty-object"),
-        pytest.param(KernelRun(0, 126, "", "Permission denied"), FAIL, "Permission denied", id="noexec"),
-    ],
-)
-def test_judge_results(run: KernelRun, outcome: Outcome, words: str) -> None:
-    check = native.judge_results("120", run, "GPU-1")
-    assert (check.outcome, check.card, words in check.why) == (outcome, "GPU-1", True), check.why
-
-
-@pytest.mark.parametrize(
-    ("run", "outcome", "words"),
-    [
         pytest.param(report(rc=3, **NO_IMAGE), PASS, "no kernel image in code for sm_110", id="refused"),
         pytest.param(report(), FAIL, "it ran code for sm_110", id="ran"),
         pytest.param(
             report(rc=3, ok=False, code=2, error="out of memory"), FAIL, "other words than", id="another-error"
         ),
-        pytest.param(KernelRun(0, 127, "", "not found"), FAIL, "not found", id="not-started"),
+        pytest.param(ProgramRun(0, 127, "", "not found"), FAIL, "not found", id="not-started"),
     ],
 )
-def test_judge_foreign(run: KernelRun, outcome: Outcome, words: str) -> None:
+def test_judge_foreign(run: ProgramRun, outcome: Outcome, words: str) -> None:
     check = native.judge_foreign(run, "110", "GPU-1")
     assert (check.outcome, check.card, words in check.why) == (outcome, "GPU-1", True), check.why
 

@@ -16,6 +16,7 @@ from ansible_collections.gpulab.workstation.plugins.module_utils import _verify_
 from ansible_collections.gpulab.workstation.plugins.module_utils._errors import OperatorError
 from ansible_collections.gpulab.workstation.plugins.module_utils._verify import CHECKS, Level, passed
 from ansible_collections.gpulab.workstation.plugins.module_utils._verify_context import Family
+from ansible_collections.gpulab.workstation.plugins.module_utils._verify_numbers import kernels_for
 from ansible_collections.gpulab.workstation.plugins.module_utils._verify_run import verify
 from ansible_collections.gpulab.workstation.plugins.module_utils._verify_wish import Wish
 from fakehost import FakeHost
@@ -28,6 +29,13 @@ EVERY = [name for family in _verify_run.FAMILIES for name in family.names]
 MADE = [name for name in EVERY if not CHECKS[name].needs_python and CHECKS[name].level is Level.QUICK]
 NEEDS_GPU = [name for name in MADE if CHECKS[name].needs_gpu]
 WITHOUT = ["toolkit", "native_code", "negative_control"]
+# The limits of a card whose figures are those of the recorded H100.
+ROW = {
+    "name": "NVIDIA GeForce RTX 5090",
+    "pci_ids": ["10de:2b85"],
+    "facts": {"memory_bandwidth_gb_s": 3352, "pcie_generation": 5, "pcie_width": 16},
+    "limits": [{"check": "memory_bandwidth", "figure": "copy_gb_s", "unit": "GB/s", "fail_below": 1300, "source": "x"}],
+}
 
 
 def params(**more: t.Any) -> dict[str, t.Any]:
@@ -38,7 +46,7 @@ def params(**more: t.Any) -> dict[str, t.Any]:
         "level": "quick",
         "endurance_minutes": 0,
         "force": False,
-        "limits": [],
+        "limits": [ROW],
         "stack": "cu128",
         "expect_gpu": True,
         "host_name": "ws-01",
@@ -59,14 +67,15 @@ def recorded(name: str) -> str:
     return (FIXTURES / name).read_text().split("\n", 1)[1]
 
 
-def add_nvcc(host: FakeHost, right: str = "sm_120.o", other: str = "compressed.o") -> None:
+def add_nvcc(host: FakeHost, right: str = "sm_120.o", other: str = "compressed.o", fp4: str = "sm_120a.o") -> None:
     """Put an nvcc on the host that leaves recorded objects (compressed.o is code for sm_90)."""
     nvcc = "/usr/local/cuda/bin/nvcc"
     names: dict[str, str] = {}
 
     def compile_source(command: tuple[str, ...]) -> tuple[int, str, str]:
         program = command[command.index("-o") + 1]
-        names[program] = right if program.endswith("-120") else other
+        ending = program.rpartition("-")[2]
+        names[program] = {"120": right, "120a": fp4}.get(ending, other)
         if not names[program].endswith(".o"):
             return 1, "", recorded(names[program])
         host.add(program, (FIXTURES / "fatbin" / names[program]).read_bytes())
@@ -116,11 +125,17 @@ def add_card(host: FakeHost, *, foreign: str = "refused", wrong: int = 0, cards:
     def run(command: tuple[str, ...]) -> tuple[int, str, str]:
         assert "CUDA_DISABLE_PTX_JIT=1" in command
         assert command[command.index("CUDA_VISIBLE_DEVICES") - 1] == "-u"
-        if "-90 " in " ".join(command) and foreign == "refused":
+        words = " ".join(command)
+        if "-90 " in words and foreign == "refused":
             return 3, json.dumps({"format": 1, "device": 0, "ok": False, "code": 209, "error": "no kernel image"}), ""
+        answers = {"_host-": "host", "bandwidth": "bandwidth", " test": "memory-test"}
+        for word, name in answers.items():
+            if word in words:
+                answer = json.loads(recorded(f"gpu_verify/h100-{name}.txt"))
+                return 0, json.dumps({**answer, "binary_arch": 120}), ""
         kernels = [
             {"name": name, "elements": 8, "unwritten": 0, "wrong": wrong, "repeatable": True, "ok": not wrong}
-            for name in ("fused_fp32", "integer_mix")
+            for name in kernels_for("120")["gpu_verify_fp4" if "_fp4-" in words else "gpu_verify"]
         ]
         answer = {"format": 1, "device": int(command[-3]), "ok": not wrong, "binary_arch": 120, "kernels": kernels}
         return (1 if wrong else 0), json.dumps(answer), ""
@@ -184,6 +199,7 @@ def test_a_bad_card(host: FakeHost, card: dict[str, t.Any], failed: str) -> None
         pytest.param("no-device-code.o", "compressed.o", ("fail", "pass"), id="no-code"),
         pytest.param("nvcc/13.0.88-bad-source.txt", "compressed.o", ("fail", "pass"), id="compiler-error"),
         pytest.param("sm_120.o", "sm_120.o", ("not_proven", "fail"), id="control-is-let-through"),
+        pytest.param("sm_120a.o", "compressed.o", ("fail", "pass"), id="another-target-of-the-same-card"),
         pytest.param("sm_120.o", "nvcc/13.0.88-bad-source.txt", ("not_proven", "not_proven"), id="no-control"),
     ],
 )
@@ -250,9 +266,10 @@ def test_the_flags_are_in_the_document(host: FakeHost) -> None:
     document = verify(host, Wish.from_params(params(nvcc_flags=["-DGPU_VERIFY_PLANT=1"])))
     assert document["nvcc_flags"] == ["-DGPU_VERIFY_PLANT=1"]
     builds = [command for command in host.ran if "-gencode" in command]
-    assert [("-DGPU_VERIFY_PLANT=1" in command) for command in builds] == [True, False]
+    assert [("-DGPU_VERIFY_PLANT=1" in command) for command in builds] == [True] * 4 + [False]
     assert [command[command.index("-gencode") + 1] for command in builds] == [
-        "arch=compute_120,code=sm_120",
+        *["arch=compute_120,code=sm_120"] * 3,
+        "arch=compute_120a,code=sm_120a",
         "arch=compute_90,code=sm_90",
     ]
 
