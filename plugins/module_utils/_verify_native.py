@@ -116,7 +116,7 @@ def knows(known: t.Sequence[str], arch: str) -> bool:
 def _judge_native(arch: str, known: t.Sequence[str], builds: t.Sequence[Build]) -> Check:
     if not builds:
         return _judge_not_built(arch, known)
-    figures = {"programs": {build.program: _figures(build) for build in builds}}
+    figures: dict[str, t.Any] = {"programs": {build.program: _figures(build) for build in builds}}
     words = [(_wrong(build), f"{build.program}: ") for build in builds]
     if any(wrong for wrong, _ in words):
         return failed("native_code", "; ".join(title + wrong for wrong, title in words if wrong), **figures)

@@ -102,7 +102,7 @@ def judge_link(arch: str, run: ProgramRun, card: str, facts: t.Mapping[str, floa
     if wrong:
         return not_proven(name, f"there was no load to read it under: {'; '.join(wrong)}", card=card, **run.figures)
     load, (most_card, most) = link_under_load(report), _most(report["link"]["max"])
-    figures = {**_figures("", load), **_figures("max_", most), **_figures("card_max_", most_card)}
+    figures: dict[str, t.Any] = {**_figures("", load), **_figures("max_", most), **_figures("card_max_", most_card)}
     figures.update({**_figures("idle_", _read(report["link"]["idle"])), "replays": report.get("replays")})
     figures["samples"] = report["link"]
     if load is None or most is None:
