@@ -10,6 +10,12 @@ import json
 import typing as t
 from dataclasses import dataclass
 
+from ansible_collections.gpulab.workstation.plugins.module_utils._attention import (
+    DOCUMENT,
+    FILE,
+    measured_environment,
+    render_defaults,
+)
 from ansible_collections.gpulab.workstation.plugins.module_utils._errors import OperatorError
 from ansible_collections.gpulab.workstation.plugins.module_utils._host import Host
 from ansible_collections.gpulab.workstation.plugins.module_utils._job import log_path
@@ -29,6 +35,8 @@ class DiffusionState:
     key: t.Mapping[str, str]
     noted: t.Mapping[str, t.Any] | None
     image_sha256: str | None
+    attention: str  # the defaults in the environment, empty where there are none
+    wanted_attention: str
 
     @property
     def proven(self) -> bool:
@@ -48,6 +56,7 @@ class DiffusionComponent:
     steps: int
     seed: int
     expect_gpu: bool
+    attention: str
 
     name: t.ClassVar[str] = "diffusion_stack"
 
@@ -69,6 +78,7 @@ class DiffusionComponent:
             steps=params["steps"],
             seed=params["seed"],
             expect_gpu=params["expect_gpu"],
+            attention=params["attention"],
         )
 
     def read(self, host: Host) -> DiffusionState:
@@ -79,7 +89,10 @@ class DiffusionComponent:
         except ValueError:
             noted = None
         key = self._key(host, state)
-        return DiffusionState(state, key, noted if isinstance(noted, dict) else None, host.sha256(self.image))
+        defaults = (host.read_text(f"{state.site_packages}/{FILE}") or "") if state.site_packages else ""
+        measured = measured_environment(host.read_text(DOCUMENT)) if self.attention == "measured" else {}
+        note = noted if isinstance(noted, dict) else None
+        return DiffusionState(state, key, note, host.sha256(self.image), defaults, render_defaults(measured))
 
     def plan(self, state: DiffusionState) -> Plan:
         """Decide what to install, and whether the picture has to be made again."""
@@ -90,6 +103,15 @@ class DiffusionComponent:
             steps.append(Step("picture", f"Make a picture on {device}: {self.image}"))
             before["picture"] = _without_packages((state.noted or {}).get("key") or {}) if state.image_sha256 else {}
             after["picture"] = _without_packages(state.key)
+        if state.attention != state.wanted_attention:
+            title = "Make the attention that was measured to be the quickest the default"
+            steps.append(
+                Step("attention", title if state.wanted_attention else "Leave the choice of attention to torch")
+            )
+            before["attention"], after["attention"] = (
+                [line for line in text.splitlines() if not line.startswith("#")]
+                for text in (state.attention, state.wanted_attention)
+            )
         return Plan(tuple(steps), before, after)
 
     def apply(self, host: Host, step: Step, progress: t.Callable[[str], None]) -> None:
@@ -97,12 +119,22 @@ class DiffusionComponent:
         if step.action == "picture":
             progress("loading torch and diffusers")
             self._make_picture(host)
+        elif step.action == "attention":
+            self._set_attention(host)
         else:
             self.layer.apply(host, step, progress)
 
     def report(self, state: DiffusionState) -> dict[str, t.Any]:
         """Return what is installed and what the picture proves."""
         return {**self.layer.report(state.layer), "proof": self._proof(state)}
+
+    def _set_attention(self, host: Host) -> None:
+        state = self.read(host)
+        path = f"{state.layer.site_packages}/{FILE}"
+        if state.wanted_attention:
+            host.write_text(path, state.wanted_attention)
+        else:
+            host.remove(path)
 
     @property
     def _note(self) -> str:

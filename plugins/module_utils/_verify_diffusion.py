@@ -88,7 +88,13 @@ def judge_backends(answer: Answer, compiled: Answer, card: str) -> Check:
     rows = [*found["rows"], _compiled_row(compiled)]
     timed = {row["what"]: row["ms_on_card"] for row in rows if row.get("ms_on_card")}
     choices = {name: timed[name] for name in ATTENTION if name in timed}
-    figures: dict[str, t.Any] = {"rows": rows, "batch": found["batch"], "best": None, "gain_percent": None}
+    figures: dict[str, t.Any] = {
+        "rows": rows,
+        "batch": found["batch"],
+        "best": None,
+        "gain_percent": None,
+        "environment": {},
+    }
     wrong = [f"{row['what']}: numbers that are not finite" for row in rows if row.get("finite") is False]
     if "own" not in timed:
         error = next((row.get("error") for row in rows if row["what"] == "own"), "it was not measured")
@@ -97,24 +103,32 @@ def judge_backends(answer: Answer, compiled: Answer, card: str) -> Check:
         return failed("attention_backends", "; ".join(wrong) or "no back end runs on this card", card=card, **figures)
     best = min(choices, key=lambda name: choices[name])
     gain = 1 - choices[best] / timed["own"]
-    figures.update(best=best, gain_percent=100 * gain, environment=recommended(best, gain))
+    environment = recommended(choices)
+    figures.update(best=best, gain_percent=100 * gain, environment=environment)
     times = ", ".join(f"{name} {time:.1f}" for name, time in sorted(choices.items(), key=lambda item: item[1]))
     why = f"a guided step of SDXL on the card takes {timed['own']:.1f} ms by torch's own choice; {times}"
     if gain > WORTH_IT:
-        return warned("attention_backends", f"{why}: {best} would save {100 * gain:.0f} %", card=card, **figures)
+        advice = f"{best} would save {100 * gain:.0f} %: {_advice(best, environment)}"
+        return warned("attention_backends", f"{why}; {advice}", card=card, **figures)
     return passed("attention_backends", f"{why}: the stack uses the best", card=card, **figures)
 
 
-def recommended(best: str, gain: float) -> dict[str, str]:
-    """Return the environment variables that make programs take the best attention, none where they do already.
+def recommended(milliseconds: t.Mapping[str, float]) -> dict[str, str]:
+    """Return the environment variables by which every program takes a quicker attention; mostly none.
 
-    TORCH_CUDNN_SDPA_DEPRIORITIZED keeps torch from taking cuDNN first; DIFFUSERS_ATTN_BACKEND is heeded by the models
-    that go through diffusers' dispatcher (Flux, SD 3, Wan), not by the UNets.
+    Where torch may take cuDNN it takes that first; TORCH_CUDNN_SDPA_DEPRIORITIZED puts it last, and what only cuDNN can
+    do still works. There is no such variable the other way round. What is recommended does not depend on what is set.
     """
-    if gain <= WORTH_IT:
-        return {}
-    chosen = {"DIFFUSERS_ATTN_BACKEND": f"_native_{best}"}
-    return chosen if best == "cudnn" else {**chosen, "TORCH_CUDNN_SDPA_DEPRIORITIZED": "1"}
+    cudnn, flash = milliseconds.get("cudnn"), milliseconds.get("flash")
+    slower = cudnn is not None and flash is not None and flash < (1 - WORTH_IT) * cudnn
+    return {"TORCH_CUDNN_SDPA_DEPRIORITIZED": "1"} if slower else {}
+
+
+def _advice(best: str, environment: t.Mapping[str, str]) -> str:
+    """Say how to take the best attention."""
+    if environment and best == "flash":
+        return "run the role diffusion_stack, which makes it the default"
+    return f"no setting makes every program take it; in diffusers: model.set_attention_backend('_native_{best}')"
 
 
 def _compiled_row(answer: Answer) -> dict[str, t.Any]:

@@ -50,6 +50,15 @@ options:
     description: Whether to use the GPU as soon as one and its driver are there. Without one the CPU makes the picture.
     type: bool
     default: true
+  attention:
+    description:
+      - With V(measured) the environment's programs take the attention that M(gpulab.workstation.gpu_verify) measured to
+        be the quickest on this host, where another than torch's own choice is more than a tenth quicker and a variable
+        chooses it. It is a default; a variable that is set goes before it.
+      - With V(own) torch chooses.
+    type: str
+    choices: [measured, own]
+    default: measured
 """
 
 EXAMPLES = r"""
@@ -128,6 +137,7 @@ ARGUMENTS = {
     "steps": {"type": "int", "default": 8},
     "seed": {"type": "int", "default": 0},
     "expect_gpu": {"type": "bool", "default": True},
+    "attention": {"type": "str", "choices": ["measured", "own"], "default": "measured"},
     **JOB_ARGUMENTS,
 }
 

@@ -66,6 +66,7 @@ def component(**params: t.Any) -> DiffusionComponent:
     options = {
         "env": ENV, "cache": "/var/cache/gpulab/uv", "index_url": "", "uv_lock": UV_LOCK, "lock": LOCK, "space_gb": 0.0,
         "script": "print('picture')", "image": IMAGE, "size": 64, "steps": 4, "seed": 7, "expect_gpu": True,
+        "attention": "measured",
     }  # fmt: skip
     return DiffusionComponent.from_params({**options, **params})
 
@@ -199,3 +200,30 @@ def test_an_unreadable_note_is_no_note(host: FakeHost, text: str) -> None:
     host.add(IMAGE, png(64))
     host.add("/var/lib/gpulab/diffusion/proof.json", text)
     assert not component().read(host).proven
+
+
+QUICKER = "Make the attention that was measured to be the quickest the default"
+MEASURED = {"name": "attention_backends", "figures": {"environment": {"TORCH_CUDNN_SDPA_DEPRIORITIZED": "1"}}}
+PTH = f"{SITE}/gpulab_attention.pth"
+
+
+def test_the_measured_attention_becomes_the_default(host: FakeHost, painter: Painter) -> None:
+    bring_about(host, component())
+    host.add("/var/lib/gpulab/verify.json", json.dumps({"checks": [MEASURED]}))
+    assert bring_about(host, component()) == [QUICKER]
+    assert "os.environ.setdefault('TORCH_CUDNN_SDPA_DEPRIORITIZED', '1')" in (host.read_text(PTH) or "")
+    assert len(painter.calls) == 1, "the picture does not depend on it"
+
+
+@pytest.mark.parametrize(
+    ("document", "attention"),
+    [(json.dumps({"checks": [MEASURED]}), "own"), (json.dumps({"checks": []}), "measured")],
+    ids=["asked-for", "measured-anew"],
+)
+def test_torch_chooses_again(host: FakeHost, painter: Painter, document: str, attention: str) -> None:
+    host.add("/var/lib/gpulab/verify.json", json.dumps({"checks": [MEASURED]}))
+    assert QUICKER in bring_about(host, component())
+    host.add("/var/lib/gpulab/verify.json", document)
+    assert bring_about(host, component(attention=attention)) == ["Leave the choice of attention to torch"]
+    assert host.read_text(PTH) is None
+    assert painter.calls

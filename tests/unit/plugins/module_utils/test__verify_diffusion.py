@@ -124,12 +124,27 @@ def test_without_torch_compile_its_row_says_why() -> None:
 
 
 @pytest.mark.parametrize(
-    ("best", "gain", "expected"),
+    ("milliseconds", "expected"),
     [
-        ("cudnn", 0.2, {"DIFFUSERS_ATTN_BACKEND": "_native_cudnn"}),
-        ("flash", 0.2, {"DIFFUSERS_ATTN_BACKEND": "_native_flash", "TORCH_CUDNN_SDPA_DEPRIORITIZED": "1"}),
-        ("flash", 0.05, {}),
+        ({"flash": 30.0, "cudnn": 40.0}, {"TORCH_CUDNN_SDPA_DEPRIORITIZED": "1"}),
+        ({"flash": 38.0, "cudnn": 40.0}, {}),
+        ({"flash": 40.0, "cudnn": 30.0}, {}),
+        ({"flash": 30.0}, {}),
+        ({"efficient": 10.0, "cudnn": 40.0}, {}),
     ],
+    ids=["flash-is-quicker", "within-the-noise", "cudnn-is-quicker", "no-cudnn", "no-flash"],
 )
-def test_what_is_recommended(best: str, gain: float, expected: dict[str, str]) -> None:
-    assert recommended(best, gain) == expected
+def test_what_is_recommended(milliseconds: dict[str, float], expected: dict[str, str]) -> None:
+    assert recommended(milliseconds) == expected
+
+
+@pytest.mark.parametrize(
+    ("answer", "advice"),
+    [
+        (row("flash", ms_on_card=30.0), "run the role diffusion_stack"),
+        (row("cudnn", ms_on_card=30.0), "model.set_attention_backend('_native_cudnn')"),
+    ],
+    ids=["by-a-variable", "by-hand"],
+)
+def test_how_to_take_the_best(answer: Answer, advice: str) -> None:
+    assert advice in judge_backends(answer, COMPILED, CARD).why
