@@ -48,7 +48,7 @@ _SPARE_S = 15.0  # what a run may take beyond its own limit before it is killed 
 # The cards in the order of PCI, all of them, and no compilation of PTX on the fly (CUDA programming guide, "CUDA
 # environment variables").
 GPU_ENVIRONMENT = ("env", "-u", "CUDA_VISIBLE_DEVICES", "-u", "CUDA_FORCE_PTX_JIT")
-GPU_SETTINGS = ("CUDA_DEVICE_ORDER=PCI_BUS_ID", "CUDA_DISABLE_PTX_JIT=1")
+GPU_SETTINGS = ("CUDA_DEVICE_ORDER=PCI_BUS_ID", "CUDA_DISABLE_PTX_JIT=1", "CUDA_CACHE_DISABLE=1")
 
 
 @dataclass(frozen=True)

@@ -67,8 +67,9 @@ def test_a_program_dies_with_us_sees_every_card_and_leaves_nothing(host: FakeHos
     made(DIFFUSION, under_way(host))
     command = " ".join(host.ran[0])
     assert command.startswith("setpriv --pdeathsig KILL env -u CUDA_VISIBLE_DEVICES ")
-    assert "CUDA_DISABLE_PTX_JIT=1 HOME=/var/lib/gpulab/verify.work TMPDIR=/var/lib/gpulab/verify.work" in command
-    assert f" {PYTHON} -I -B /var/lib/gpulab/verify.work/verify_diffusion.py --device 0 --seed 7" in command
+    work = "/var/lib/gpulab/verify.work"
+    assert f"CUDA_DISABLE_PTX_JIT=1 CUDA_CACHE_DISABLE=1 HOME={work} TMPDIR={work}" in command
+    assert f" {PYTHON} -I -B {work}/verify_diffusion.py --device 0 --seed 7" in command
 
 
 @pytest.mark.parametrize("family", EVERY)
