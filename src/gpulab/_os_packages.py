@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import shutil
 import subprocess
@@ -12,13 +14,16 @@ import typing as t
 from dataclasses import dataclass
 from pathlib import Path
 
+from gpulab import _paths
 from gpulab._errors import OperatorError
 
 if t.TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 
 _SBIN = "/usr/local/sbin:/usr/sbin:/sbin"  # not on the PATH of a user who is not root
+_LOCK_S = 300  # a new machine upgrades itself first
+_OPTIONS = ("--yes", "--no-install-recommends")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +60,26 @@ def as_root() -> list[str]:
     return ["sudo"]
 
 
-def ensure(purpose: str, requirements: Iterable[Requirement], say: Callable[[str], None]) -> None:
+def ensure(purpose: str, requirements: Sequence[Requirement], say: Callable[[str], None]) -> None:
     """Install by apt what is missing, after saying what and why; refuse where there is no apt."""
-    lacking = missing(requirements)
-    if not lacking:
+    if not missing(requirements):
         return
+    with _one_at_a_time(_paths.cache_directory()):
+        lacking = missing(requirements)  # another of our processes may have installed them meanwhile
+        if lacking:
+            _install(purpose, lacking, say)
+
+
+@contextlib.contextmanager
+def _one_at_a_time(cache: Path) -> Iterator[None]:
+    """Let the user's processes install one after the other: apt refuses a second update at the same time."""
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / "apt.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _install(purpose: str, lacking: Sequence[Requirement], say: Callable[[str], None]) -> None:
     names = [requirement.package for requirement in lacking]
     if not is_there("apt-get"):
         raise OperatorError(
@@ -72,7 +92,7 @@ def ensure(purpose: str, requirements: Iterable[Requirement], say: Callable[[str
     for requirement in lacking:
         say(f"  {requirement.package}: {requirement.why}")
     environment = [*prefix, "env", "DEBIAN_FRONTEND=noninteractive"]
-    install = [*environment, "apt-get", "install", "--yes", "--no-install-recommends", *names]
+    install = [*environment, "apt-get", f"--option=DPkg::Lock::Timeout={_LOCK_S}", "install", *_OPTIONS, *names]
     if _quiet(install).returncode != 0:
         _quiet([*environment, "apt-get", "update"])
         outcome = _quiet(install)
@@ -80,7 +100,7 @@ def ensure(purpose: str, requirements: Iterable[Requirement], say: Callable[[str
             raise OperatorError(
                 found=f"'{' '.join(install)}' ended with {outcome.returncode}: {outcome.stdout.strip()[-600:]}",
                 expected=f"the packages {', '.join(names)} from this machine's own apt sources.",
-                action="make that command work (network, apt sources, a second apt running) and run this again.",
+                action="make that command work (network, apt sources, another apt that never ends) and run this again.",
             )
     still = missing(lacking)
     if still:

@@ -10,6 +10,7 @@ no process stays behind. The kernel that `uname` names is the image's, whatever 
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shlex
@@ -51,12 +52,17 @@ def base_root() -> Path:
     cache = _paths.cache_directory()
     wanted = image.recipe()
     root = cache / "driver-host" / wanted.key
-    if (root / "usr/sbin/dkms").exists():
-        return root
-    archive = cache / "images" / f"{wanted.key}.tar.gz"
-    if not archive.exists():
-        _os_packages.ensure("Building the host image", image.REQUIREMENTS, print)
-        image.build(wanted, archive, cache, print)
+    root.parent.mkdir(parents=True, exist_ok=True)
+    with (root.parent / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # of two workers one makes it
+        if not (root / "usr/sbin/dkms").exists():
+            _make_root(root, wanted, cache)
+    return root
+
+
+def _make_root(root: Path, wanted: image.Recipe, cache: Path) -> None:
+    """Make the root under another name and rename it when it is whole."""
+    archive = image.ensure_archive(wanted, cache, print)
     building = root.with_suffix(".building")
     run_as_root(["rm", "-rf", "--one-file-system", str(building)])
     building.mkdir(parents=True)
@@ -67,7 +73,6 @@ def base_root() -> Path:
     script = f"mount -t proc proc {building}/proc && chroot {building} env DEBIAN_FRONTEND=noninteractive {install}"
     run_as_root(_isolated(script), stdout=subprocess.DEVNULL)
     run_as_root(["mv", str(building), str(root)])
-    return root
 
 
 @dataclass(frozen=True)

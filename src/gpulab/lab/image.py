@@ -73,6 +73,18 @@ def ensure_image(wanted: Recipe, cache: Path, say: Callable[[str], None], *, reb
     elif Podman().has_image(wanted.image):
         _tell_age(archive, say)
         return wanted.image
+    ensure_archive(wanted, cache, say)
+    say(f"Importing the host image {wanted.image} ...")
+    change = 'CMD ["/lib/systemd/systemd"]'
+    Podman().run(
+        "import", "--quiet", "--change", change, "--change", "STOPSIGNAL SIGRTMIN+3", str(archive), wanted.image
+    )
+    return wanted.image
+
+
+def ensure_archive(wanted: Recipe, cache: Path, say: Callable[[str], None]) -> Path:
+    """Have the packed root file system of the image in the cache."""
+    archive = cache / "images" / f"{wanted.key}.tar.gz"
     if not archive.exists():
         _os_packages.ensure("Building the host image", REQUIREMENTS, say)
         archive.parent.mkdir(parents=True, exist_ok=True)
@@ -80,12 +92,7 @@ def ensure_image(wanted: Recipe, cache: Path, say: Callable[[str], None], *, reb
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not archive.exists():  # another lab may have built it while this one waited
                 build(wanted, archive, cache, say)
-    say(f"Importing the host image {wanted.image} ...")
-    change = 'CMD ["/lib/systemd/systemd"]'
-    Podman().run(
-        "import", "--quiet", "--change", change, "--change", "STOPSIGNAL SIGRTMIN+3", str(archive), wanted.image
-    )
-    return wanted.image
+    return archive
 
 
 def _tell_age(archive: Path, say: Callable[[str], None]) -> None:
@@ -145,4 +152,4 @@ def _remove_tree(path: Path) -> None:
     subprocess.run(command, check=False, stdin=subprocess.DEVNULL)
 
 
-__all__ = ["RECIPE", "Recipe", "build", "ensure_image", "recipe"]
+__all__ = ["RECIPE", "Recipe", "ensure_archive", "ensure_image", "recipe"]

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,12 @@ import pytest
 from gpulab import _os_packages
 from gpulab._errors import OperatorError
 from gpulab._os_packages import Requirement
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GPULAB_CACHE", str(tmp_path / "cache"))
+
 
 SH = Requirement("dash", ("sh",), "a shell")
 NONE = Requirement("frobnicator", ("frobnicate", "/opt/frob"), "frobnicates")
@@ -51,10 +58,24 @@ def test_packages_are_named_before_apt_runs(tmp_path: Path, monkeypatch: pytest.
     assert log.read_text().splitlines() == [
         "The lab needs operating-system packages that are not here yet, and installs them with apt now:",
         "  frobnicator: frobnicates",
-        "apt install --yes --no-install-recommends frobnicator",
+        "apt --option=DPkg::Lock::Timeout=300 install --yes --no-install-recommends frobnicator",
         "apt update",
-        "apt install --yes --no-install-recommends frobnicator",
+        "apt --option=DPkg::Lock::Timeout=300 install --yes --no-install-recommends frobnicator",
     ]
+
+
+def test_two_at_once_install_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As two parts of a test run that want the same package: the second waits and finds it there."""
+    there, log = tmp_path / "frobnicate", tmp_path / "log"
+    (tmp_path / "apt-get").write_text(f"#!/bin/sh\necho starts >> {log}; sleep 0.3; touch {there}\n")
+    (tmp_path / "apt-get").chmod(0o755)
+    (tmp_path / "sudo").symlink_to("/usr/bin/env")
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    wanted = [Requirement("frobnicator", (str(there),), "frobnicates")]
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        calls = [pool.submit(_os_packages.ensure, "The lab", wanted, lambda _line: None) for _ in range(2)]
+    assert [call.result() for call in calls] == [None, None]
+    assert log.read_text() == "starts\n"
 
 
 def test_apt_that_says_0_and_brings_nothing_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
