@@ -97,8 +97,9 @@ def python_by_uv(environ: Mapping[str, str], root: Path, cache: Path) -> str:
     wanted = ".".join(map(str, MINIMUM))
     say(f"There is no Python {wanted} or newer on the PATH or among pyenv's versions; uv is asked to bring one.")
     uv = find_uv(environ, cache) or install_uv(root, cache)
-    managed = ["--python-preference", "only-managed"]
-    installed = subprocess.run([uv, "python", "install", wanted], check=False, capture_output=True, text=True)
+    managed = ["--managed-python", "--system", "--no-project"]  # not the .venv that is to be replaced
+    install = [uv, "python", "install", "--no-bin", wanted]  # the PATH stays as it is
+    installed = subprocess.run(install, check=False, capture_output=True, text=True)
     found = subprocess.run([uv, "python", "find", *managed, wanted], check=False, capture_output=True, text=True)
     if installed.returncode != 0 or found.returncode != 0:
         raise OperatorError(
@@ -113,9 +114,10 @@ def python_by_uv(environ: Mapping[str, str], root: Path, cache: Path) -> str:
 
 
 def brief(words: str) -> str:
-    """Return the first and the last line of a program's complaint: what it wanted, and why it could not."""
+    """Return the first and the last part of uv's complaint: what it wanted, and why it could not."""
     lines = [line.strip() for line in words.splitlines() if line.strip()] or ["(it said nothing)"]
-    return " ... ".join(dict.fromkeys([lines[0][:300], lines[-1][:300]]))
+    parts = [number for number, line in enumerate(lines) if line.startswith(("error:", "cause:"))] or [0]
+    return " ... ".join(dict.fromkeys([lines[parts[0]][:300], " ".join(lines[parts[-1] :])[:300]]))
 
 
 def find_uv(environ: Mapping[str, str], cache: Path) -> str | None:

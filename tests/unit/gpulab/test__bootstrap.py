@@ -103,6 +103,10 @@ def test_where_uv_cannot_bring_one_the_ways_to_get_one_are_named(place: Path) ->
 def test_a_long_complaint_is_told_by_its_first_and_last_line() -> None:
     assert _bootstrap.brief("error: no\n  cause: a\n  cause: b\n") == "error: no ... cause: b"
     assert _bootstrap.brief("error: no\n") == "error: no"
+    assert (
+        _bootstrap.brief("Downloading x\nerror: no\n  cause: hash\n\nExpected:\n 1\n")
+        == "error: no ... cause: hash Expected: 1"
+    )
     assert _bootstrap.brief("") == "(it said nothing)"
 
 
