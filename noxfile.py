@@ -73,4 +73,5 @@ def bench(session: nox.Session) -> None:
 
 def _pytest(session: nox.Session, name: str, *arguments: str) -> None:
     RESULTS.mkdir(exist_ok=True)
-    session.run("pytest", f"--junit-xml={RESULTS / f'{name}.xml'}", *arguments, *session.posargs)
+    own = [f"--junit-xml={RESULTS / f'{name}.xml'}", f"--override-ini=cache_dir=.pytest_cache/{name}"]
+    session.run("pytest", *own, *arguments, *session.posargs)

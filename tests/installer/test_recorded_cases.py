@@ -279,7 +279,7 @@ def test_killed_installation(name: str, stock: t.Any, driver_host: Callable[...,
     quiet = "--silent --log-file-name=/tmp/x.log"
     script = f"""
         {run} & p=$!
-        until {KILLED[name]} || ! kill -0 $p 2>/dev/null; do :; done
+        until {KILLED[name]} || ! kill -0 $p 2>/dev/null; do sleep 0.01; done
         kill -9 $p; wait $p; echo "killed run: status $?"
         while pgrep -f 'dkms|make -k|nvidia-uninstall' >/dev/null; do sleep 0.1; done
         dkms status | grep nvidia/

@@ -137,10 +137,10 @@ def _keep(wheel: Path, expected: Iterable[str], cache: Path) -> Path:
         raise OperatorError(
             found=f"{wheel.name} has sha256 {digest}.", expected="a hash of the lock.", action="look at pip's index."
         )
-    kept = wheel.rename(cache / wheel.name)
-    note = cache / f".{wheel.name}.new"
+    note = wheel.with_name(f"{wheel.name}.sha256")  # beside it, in a directory that no other process writes to
     note.write_text(digest + "\n")
-    note.rename(cache / f"{wheel.name}.sha256")
+    kept = wheel.rename(cache / wheel.name)
+    note.rename(cache / note.name)
     return kept
 
 
