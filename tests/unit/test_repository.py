@@ -68,6 +68,16 @@ def test_a_role_has_all_its_parts(role: str) -> None:
     assert list((ROOT / "tests/faults").glob(f"test_{role}*.py")), "no fault cases"
 
 
+def test_scenarios_play_on_hosts_that_the_lab_starts() -> None:
+    """Where no host matches, molecule runs nothing and is content."""
+    (task,) = load(ROOT / "molecule/default/create.yml")[0]["tasks"]
+    arguments = task["ansible.builtin.command"]["argv"]
+    started = {word.removeprefix("--host=") for word in arguments if word.startswith("--host=")}
+    books = [path for path in (ROOT / "molecule").glob("*/*.yml") if path.name not in ("molecule.yml", "create.yml")]
+    wanted = {play["hosts"] for path in books for play in load(path) if "hosts" in play}
+    assert wanted - {"localhost"} == started
+
+
 @pytest.mark.parametrize("role", ROLES)
 def test_defaults_and_argument_specs_say_the_same(role: str) -> None:
     specs = load(ROOT / "roles" / role / "meta/argument_specs.yml")["argument_specs"]
