@@ -15,8 +15,6 @@ _PIP_PIN = re.compile(
     r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)==(?P<version>[^\s;\\]+)(?: *;[^\\]*?)?(?: --hash=sha256:[0-9a-f]{64})+"
 )
 _CONDA_PIN = re.compile(r"(?:https?|file)://\S+/(?P<file>[^/#\s]+)\.(?:conda|tar\.bz2)#(?:sha256:)?[0-9a-f]{64}")
-# What a later pip command of a user must not replace: torch, its companions and the libraries it is linked to.
-_TORCH_FAMILY = re.compile(r"torch(vision|audio)?|triton|xformers|nvidia-.+|cuda-.+")
 
 
 @dataclass(frozen=True)
@@ -63,10 +61,4 @@ def _conda_pin(line: str) -> tuple[str, str] | None:
     return (parts[0], parts[1]) if len(parts) == 3 else None  # noqa: PLR2004  # name, version, build
 
 
-def torch_constraints(locks: t.Iterable[Lock]) -> str:
-    """Return the constraints that keep later pip commands from replacing torch or what it is linked to."""
-    pins = {name: version for lock in locks for name, version in lock.pins.items() if _TORCH_FAMILY.fullmatch(name)}
-    return "".join(f"{name}=={version}\n" for name, version in sorted(pins.items()))
-
-
-__all__ = ["Lock", "torch_constraints"]
+__all__ = ["Lock"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.gpulab.workstation.plugins.module_utils._errors import OperatorError
-from ansible_collections.gpulab.workstation.plugins.module_utils._locks import Lock, torch_constraints
+from ansible_collections.gpulab.workstation.plugins.module_utils._locks import Lock
 from ansible_collections.gpulab.workstation.plugins.module_utils._stack import Stack
 from ansible_collections.gpulab.workstation.plugins.module_utils._versions import nearest_spelling
 
@@ -43,15 +43,13 @@ def _conda_lock(stack: Stack) -> dict[str, t.Any]:
 
 
 def _torch(stack: Stack) -> dict[str, t.Any]:
-    locks = _torch_locks(stack)
     return {
         "torch": stack.torch.version,
         "torchvision": stack.torchvision,
         "torchaudio": stack.torchaudio,
         "cuda": stack.torch_cuda,
         "arch": stack.arch,
-        "lock": "".join(lock.text for lock in locks),
-        "constraints": torch_constraints(locks),
+        "lock": "".join(lock.text for lock in _torch_locks(stack)),
     }
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.gpulab.workstation.plugins.module_utils._fields import Problems
-from ansible_collections.gpulab.workstation.plugins.module_utils._locks import Lock, torch_constraints
+from ansible_collections.gpulab.workstation.plugins.module_utils._locks import Lock
 
 A, B = "a" * 64, "b" * 64
 PIP = (
@@ -52,20 +52,3 @@ def test_a_line_without_a_sha256_is_a_problem(text: str, problem: str) -> None:
     _, problems = parse(text)
 
     assert any(problem in found for found in problems)
-
-
-def test_constraints_hold_torch_and_what_it_is_linked_to_and_leave_the_rest_to_the_user() -> None:
-    text = "".join(
-        f"{name}==1.0 --hash=sha256:{A}\n"
-        for name in ("torch", "torchvision", "triton", "nvidia-cudnn-cu12", "cuda-bindings", "numpy", "torchsde")
-    )
-
-    lock, _ = parse(text)
-
-    assert torch_constraints([lock]).split() == [
-        "cuda-bindings==1.0",
-        "nvidia-cudnn-cu12==1.0",
-        "torch==1.0",
-        "torchvision==1.0",
-        "triton==1.0",
-    ]

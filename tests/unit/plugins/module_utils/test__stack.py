@@ -169,20 +169,17 @@ def test_what_the_lookup_hands_to_roles() -> None:
         "torch==2.9.1 \\\n    --hash=sha256:d033ff0ac3f5400df862a51bdde9bad83561f3739ea0046e68f5401ebfa67c1b"
         in (results["torch"]["lock"])
     )
-    assert "torch==2.9.1\n" in results["torch"]["constraints"]
-    assert "numpy" not in results["torch"]["constraints"]
     assert results["diffusion"]["packages"]["diffusers"] == "0.40.0"
     assert results["uv"]["version"]
     assert not any(results[name]["standin"] for name in ("driver", "cuda", "miniforge", "conda_lock"))
 
 
-def test_xformers_is_locked_and_constrained_only_where_it_is_chosen() -> None:
+def test_xformers_is_locked_only_where_it_is_chosen() -> None:
     without = component(resolve(CATALOGUE, "cu128"), "torch")
     with_it = component(resolve(CATALOGUE, "cu128", {"xformers.version": "0.0.33.post2"}), "torch")
 
-    assert "xformers" not in without["lock"] + without["constraints"]
+    assert "xformers" not in without["lock"]
     assert "xformers==0.0.33.post2 \\" in with_it["lock"]
-    assert "xformers==0.0.33.post2\n" in with_it["constraints"]
 
 
 def test_an_unknown_component_is_named_with_the_nearest() -> None:
