@@ -15,7 +15,7 @@ import typing as t
 DOCUMENT = "/var/lib/gpulab/verify.json"  # what gpu_verify leaves on the host
 FILE = "gpulab_attention.pth"
 _CHECK = "attention_backends"
-_KNOWN = ("TORCH_CUDNN_SDPA_DEPRIORITIZED",)
+_KNOWN = ("TORCH_CUDNN_SDPA_DEPRIORITIZED", "TORCH_CUDNN_SDPA_PREFERRED")
 _HEAD = "# The quickest attention on this host's cards, measured by gpu_verify; written by diffusion_stack.\n"
 
 

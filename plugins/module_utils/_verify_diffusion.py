@@ -116,19 +116,21 @@ def judge_backends(answer: Answer, compiled: Answer, card: str) -> Check:
 def recommended(milliseconds: t.Mapping[str, float]) -> dict[str, str]:
     """Return the environment variables by which every program takes a quicker attention; mostly none.
 
-    Where torch may take cuDNN it takes that first; TORCH_CUDNN_SDPA_DEPRIORITIZED puts it last, and what only cuDNN can
-    do still works. There is no such variable the other way round. What is recommended does not depend on what is set.
+    On cards of compute capability 9.0 and 10.0 torch takes cuDNN first, on others flash (sdp_utils.cpp). Up to torch
+    2.9 the one variable, from 2.10 on the other puts cuDNN last, and what only cuDNN can do still works. There is none
+    the other way round. What is recommended does not depend on what is set.
     """
     cudnn, flash = milliseconds.get("cudnn"), milliseconds.get("flash")
     slower = cudnn is not None and flash is not None and flash < (1 - WORTH_IT) * cudnn
-    return {"TORCH_CUDNN_SDPA_DEPRIORITIZED": "1"} if slower else {}
+    return {"TORCH_CUDNN_SDPA_DEPRIORITIZED": "1", "TORCH_CUDNN_SDPA_PREFERRED": "0"} if slower else {}
 
 
 def _advice(best: str, environment: t.Mapping[str, str]) -> str:
     """Say how to take the best attention."""
     if environment and best == "flash":
         return "run the role diffusion_stack, which makes it the default"
-    return f"no setting makes every program take it; in diffusers: model.set_attention_backend('_native_{best}')"
+    first = f"SDPBackend.{best.upper()}_ATTENTION" if best != "math" else "SDPBackend.MATH"
+    return f"no variable chooses it; around a pipeline: sdpa_kernel([{first}, ...], set_priority=True)"
 
 
 def _compiled_row(answer: Answer) -> dict[str, t.Any]:

@@ -126,7 +126,10 @@ def test_without_torch_compile_its_row_says_why() -> None:
 @pytest.mark.parametrize(
     ("milliseconds", "expected"),
     [
-        ({"flash": 30.0, "cudnn": 40.0}, {"TORCH_CUDNN_SDPA_DEPRIORITIZED": "1"}),
+        (
+            {"flash": 30.0, "cudnn": 40.0},
+            {"TORCH_CUDNN_SDPA_DEPRIORITIZED": "1", "TORCH_CUDNN_SDPA_PREFERRED": "0"},
+        ),
         ({"flash": 38.0, "cudnn": 40.0}, {}),
         ({"flash": 40.0, "cudnn": 30.0}, {}),
         ({"flash": 30.0}, {}),
@@ -142,7 +145,7 @@ def test_what_is_recommended(milliseconds: dict[str, float], expected: dict[str,
     ("answer", "advice"),
     [
         (row("flash", ms_on_card=30.0), "run the role diffusion_stack"),
-        (row("cudnn", ms_on_card=30.0), "model.set_attention_backend('_native_cudnn')"),
+        (row("cudnn", ms_on_card=30.0), "sdpa_kernel([SDPBackend.CUDNN_ATTENTION, ...], set_priority=True)"),
     ],
     ids=["by-a-variable", "by-hand"],
 )

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import typing as t
 
 import pytest
@@ -15,6 +16,7 @@ from ansible_collections.gpulab.workstation.plugins.module_utils._verify_extensi
     judge_extensions,
     used_variants,
 )
+from recorded import text
 
 PASS, WARN, FAIL, OPEN = Outcome.PASS, Outcome.WARN, Outcome.FAIL, Outcome.NOT_PROVEN
 TORCH = Extension("torch/lib/libtorch_cuda.so", {"sm_90": 397, "sm_120": 398})
@@ -84,3 +86,24 @@ def test_the_one_for_this_cuda_has_to_be_native() -> None:
 def test_without_one_for_this_cuda_all_count() -> None:
     every = bitsandbytes(cuda118=["sm_80"], cuda130=["sm_120"])
     assert judge_extensions([TORCH, *every], "12.0", "12.8").outcome is FAIL
+
+
+def wheels(*packages: str) -> list[Extension]:
+    """Return the libraries of real wheels, as they were read."""
+    lines = text("extensions/torch-2.9.1-xformers-0.0.33.post2-bitsandbytes-0.49.2.txt").splitlines()
+    pairs = (line.split(" ", 1) for line in lines)
+    return [Extension(path, json.loads(codes)) for path, codes in pairs if path.split("/")[0] in packages]
+
+
+@pytest.mark.parametrize(
+    ("packages", "arch", "outcome", "words"),
+    [
+        pytest.param(("torch", "bitsandbytes"), "12.0", PASS, "3 of 31", id="the-stack"),
+        pytest.param(("torch", "xformers"), "12.0", WARN, "xformers/_C.so, xformers/flash_attn_3/_C.so", id="xformers"),
+        pytest.param(("torch", "xformers", "bitsandbytes"), "9.0", PASS, "for sm_90", id="on-an-h100"),
+        pytest.param(("torch", "bitsandbytes"), "6.1", FAIL, "torch/lib/libtorch_cuda.so", id="older-than-torch"),
+    ],
+)
+def test_real_wheels(packages: tuple[str, ...], arch: str, outcome: Outcome, words: str) -> None:
+    check = judge_extensions(wheels(*packages), arch, "12.8")
+    assert (check.outcome, words in check.why) == (outcome, True), check.why
