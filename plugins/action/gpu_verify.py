@@ -5,15 +5,17 @@
 
 from __future__ import annotations
 
-import json
-import os
-import re
-import tempfile
+import datetime as dt
 import typing as t
 from pathlib import Path
 
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
+
+from ansible_collections.gpulab.workstation.plugins.plugin_utils._results_store import (
+    keep_document,
+    results_directory,
+)
 
 display = Display()
 
@@ -42,7 +44,11 @@ class ActionModule(ActionBase):
         if "document" in result and not self._task.check_mode:
             directory = results_directory(str(arguments.get("results_directory") or ""), self._loader.get_basedir())
             try:
-                result["results_path"] = str(keep_document(directory, name, result["document"]))
+                now = dt.datetime.now(dt.timezone.utc)
+                path, aside = keep_document(directory, name, result["document"], now)
+                result["results_path"] = str(path)
+                if aside:
+                    display.warning(aside)
             except OSError as error:
                 result["failed"] = True
                 result["msg"] = (
@@ -57,24 +63,4 @@ def read_programs(directory: Path) -> dict[str, str]:
     return {path.name: path.read_text(encoding="utf-8") for path in sorted(directory.iterdir()) if path.is_file()}
 
 
-def results_directory(wanted: str, playbook_directory: str) -> Path:
-    """Return the directory asked for, else results/ of the checkout this file is in, else beside the playbook."""
-    if wanted:
-        return Path(wanted).expanduser().absolute()
-    checkout = Path(__file__).resolve().parents[2]
-    return (checkout if (checkout / "site.yml").is_file() else Path(playbook_directory)) / "results"
-
-
-def keep_document(directory: Path, name: str, document: dict[str, t.Any]) -> Path:
-    """Write a host's document whole or not at all; the name of the host must not lead out of the directory."""
-    directory.mkdir(parents=True, exist_ok=True)
-    path = directory / f"{re.sub(r'[^A-Za-z0-9._-]', '_', name).lstrip('.')}.json"
-    handle, temporary = tempfile.mkstemp(prefix=".result-", dir=directory)
-    with os.fdopen(handle, "w", encoding="utf-8") as stream:
-        stream.write(json.dumps(document, indent=2, sort_keys=True) + "\n")
-    Path(temporary).chmod(0o644)
-    Path(temporary).replace(path)
-    return path
-
-
-__all__ = ["ActionModule", "keep_document", "read_programs", "results_directory"]
+__all__ = ["ActionModule", "read_programs"]
