@@ -108,7 +108,7 @@ options:
     type: str
     default: ""
   nvcc_flags:
-    description: Further options for nvcc; C(-DGPU_VERIFY_PLANT=1) to C(4) break the program on purpose.
+    description: Further options for nvcc; C(-DGPU_VERIFY_PLANT=1) and others break the programs on purpose.
     type: list
     elements: str
     default: []

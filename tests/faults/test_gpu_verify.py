@@ -126,6 +126,30 @@ def test_a_planted_fault_still_compiles(toolkit_host: LabHost) -> None:
     assert outcome(document, "native_code") == "pass"
 
 
+@pytest.mark.parametrize(
+    ("program", "target", "instructions"),
+    [
+        pytest.param("gpu_verify", "120", {"HMMA", "IMMA", "DMMA", "QMMA"}, id="tensor-cores-with-fp8"),
+        pytest.param("gpu_verify", "90", {"HMMA", "IMMA", "DMMA"}, id="hopper-widens-fp8"),
+        pytest.param("gpu_verify_fp4", "120a", {"OMMA"}, id="fp4"),
+    ],
+)
+def test_the_tensor_cores_are_in_the_machine_code(
+    toolkit_host: LabHost, program: str, target: str, instructions: set[str]
+) -> None:
+    """No such card is at hand: what would run on one is read."""
+    cuda = "/usr/local/cuda/bin"
+    toolkit_host.sh("mkdir -p /srv/sass")
+    for source in sorted((ROOT / "roles/gpu_verify/files").glob("*.cu*")):
+        toolkit_host.put(source, f"/srv/sass/{source.name}")
+    toolkit_host.sh(
+        f"cd /srv/sass && {cuda}/nvcc -std=c++17 -O2 -cubin -arch=sm_{target} -o out.cubin {program}.cu"
+        f" && PATH={cuda}:$PATH {cuda}/cuobjdump -sass out.cubin > out.sass"
+    )
+    found = toolkit_host.sh(r"grep -oE '\b[HIDQO]MMA\b' /srv/sass/out.sass | sort -u; rm -r /srv/sass").stdout
+    assert set(found.split()) == instructions
+
+
 def test_the_compiler_of_the_host_is_missing(toolkit_host: LabHost) -> None:
     toolkit_host.sh("mv /usr/bin/gcc /usr/bin/gcc.away")
     try:

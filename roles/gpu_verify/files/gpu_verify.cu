@@ -171,8 +171,8 @@ struct Fp8 {
     }
 };
 
-// Bits that are kept: 23 is the least seen for fp16, bf16 and tf32 (V100; A100 24, H100 25 and more), 13 is Hopper's
-// and Ada's for fp8 (docs/verification.md names the sources).
+// Bits that are kept: 23 is the least seen for fp16, bf16 and tf32 (V100; later cards keep more), 13 is Hopper's and
+// Ada's for fp8 (docs/verification.md names the sources).
 constexpr Path kInt8{"int8", 0, 0, 8, 0, 0, 1024, 31, 80};
 constexpr Path kFp16{"fp16", 5, 10, 16, -6, -1, 1024, 23, 80};
 constexpr Path kBf16{"bf16", 8, 7, 16, -6, -1, 1024, 23, 80};
