@@ -100,7 +100,8 @@ def changes(current: Document, card: Card | None, earlier: t.Sequence[Document])
 def _surroundings(now: Document, before: Document) -> list[Change]:
     pairs = [("host", before.host, now.host), ("cards in the host", str(len(before.cards)), str(len(now.cards)))]
     pairs += [
-        (name, before.stack.get(name, ""), now.stack.get(name, "")) for name in sorted({**before.stack, **now.stack})
+        ("stack" if name == "name" else name, before.stack.get(name, ""), now.stack.get(name, ""))
+        for name in sorted({**before.stack, **now.stack})
     ]
     pairs += [(name, before.machine.get(name, ""), now.machine.get(name, "")) for name in ("os", "kernel")]
     fewer = len(now.cards) < len(before.cards) and now.host == before.host

@@ -27,6 +27,7 @@ from ansible_collections.gpulab.workstation.plugins.plugin_utils._results_figure
     figures_of,
     label_and_unit,
     limit_words,
+    plain,
     with_unit,
 )
 from ansible_collections.gpulab.workstation.plugins.plugin_utils._results_fleet import (
@@ -194,7 +195,7 @@ def _key(checks: t.Sequence[CheckView], key: tuple[str, str, str], model: str, m
     median = middle.get((model, name, figure_name))
     return KeyView(
         shown=with_unit(value, unit),
-        median=with_unit(median[0], unit) if median else "",
+        median=plain(median[0]) if median else "",
         versus=versus(value, median[0], unit) if median else "",
         sort=value,
         outcome=found.check.outcome.value,

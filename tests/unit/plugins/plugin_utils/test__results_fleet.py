@@ -103,7 +103,7 @@ def one(speed: float | None = 1600, **more: t.Any) -> Document:
         ),
         pytest.param(
             one(stack={"name": "cu130", "driver": "590.1", "cuda": None, "torch": None}), one(),
-            [("driver", "580.1", "590.1", False), ("name", "cu128", "cu130", False)], id="another-stack",
+            [("driver", "580.1", "590.1", False), ("stack", "cu128", "cu130", False)], id="another-stack",
         ),
         pytest.param(
             one(cards=[card("GPU-x", vbios="98.03", pci="00000000:02:00.0")]), one(),
