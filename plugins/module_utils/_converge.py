@@ -135,7 +135,7 @@ def _settled(
     host: Host, component: _job.Component, state: t.Any, plan: Plan, *, changed: bool, check_mode: bool
 ) -> dict[str, t.Any]:
     if not check_mode:
-        _request_restart(host, component.name, plan.reboot_reasons)
+        request_restart(host, component.name, plan.reboot_reasons)
     return {
         "changed": changed,
         **_account(plan),
@@ -157,7 +157,7 @@ def _lines(state: t.Mapping[str, t.Any]) -> str:
     return json.dumps(state, indent=2, sort_keys=True) + "\n" if state else ""
 
 
-def _request_restart(host: Host, name: str, reasons: tuple[str, ...]) -> None:
+def request_restart(host: Host, name: str, reasons: tuple[str, ...]) -> None:
     """Leave the wish for a restart where host_restart finds it; /run is empty after the restart, as it should be."""
     path = f"{RESTART_REQUESTS}/{name}"
     wanted = "".join(f"{reason}\n" for reason in reasons)
@@ -169,4 +169,4 @@ def _request_restart(host: Host, name: str, reasons: tuple[str, ...]) -> None:
         host.remove(path)
 
 
-__all__ = ["JOB_ARGUMENTS", "RESTART_REQUESTS", "converge", "converge_at_once"]
+__all__ = ["JOB_ARGUMENTS", "RESTART_REQUESTS", "converge", "converge_at_once", "request_restart"]

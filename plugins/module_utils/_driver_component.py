@@ -9,12 +9,17 @@ import typing as t
 
 from ansible_collections.gpulab.workstation.plugins.module_utils import _apt
 from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_findings as findings
+from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_journal as journals
+from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_rollback as rollback
 from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_run as run
 from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_steps as steps
-from ansible_collections.gpulab.workstation.plugins.module_utils._driver_plan import WORK, plan_driver
+from ansible_collections.gpulab.workstation.plugins.module_utils._driver_change import WORK
+from ansible_collections.gpulab.workstation.plugins.module_utils._driver_load import load_module
+from ansible_collections.gpulab.workstation.plugins.module_utils._driver_plan import plan_driver, plan_settled
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_reader import read_driver
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_state import DriverState
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_wanted import Wanted, wanted_from_params
+from ansible_collections.gpulab.workstation.plugins.module_utils._errors import OperatorError
 from ansible_collections.gpulab.workstation.plugins.module_utils._fetch import Progress
 from ansible_collections.gpulab.workstation.plugins.module_utils._host import Host
 from ansible_collections.gpulab.workstation.plugins.module_utils._job import log_path
@@ -45,11 +50,23 @@ class DriverComponent:
         return plan_driver(state, self.wanted)
 
     def apply(self, host: Host, step: Step, progress: Progress) -> None:
-        """Make one change; the unpacked driver is removed after the last step and after a failure."""
+        """Make one change; where it fails and the old driver was touched, put that back.
+
+        The unpacked driver is removed after the last step that takes it and after a failure.
+        """
         done = False
+
+        def apply(wanted: Wanted, step: Step) -> None:
+            progress(step.title)
+            self._changes(host, wanted, progress)[step.action](step.params)
+
         try:
-            self._changes(host, progress)[step.action](step.params)
-            done = step.action != "prove"
+            if step.action == "roll_back":
+                rollback.roll_back(host, self.wanted, step.params["why"], apply, after_restart=False)
+            self._changes(host, self.wanted, progress)[step.action](step.params)
+            done = step.action not in ("prove", "commit")
+        except (OperatorError, OSError) as error:
+            rollback.after_failure(host, self.wanted, step, error, apply)
         finally:
             if not done:
                 for directory in self.wanted.work_directories:
@@ -76,6 +93,7 @@ class DriverComponent:
                 "libraries": described["libraries"],
                 "standin": self.wanted.standin,
             },
+            "transaction": state.journal.to_json() if state.journal else None,
             "notes": [*(f"{item.what}: {item.why}" for item in state.unreadable), *self._notes(state)],
         }
 
@@ -87,9 +105,11 @@ class DriverComponent:
             notes.append("a container has no kernel of its own: nothing can be loaded, nothing was proven to load")
         return notes
 
-    def _changes(self, host: Host, progress: Progress) -> dict[str, Change]:
-        wanted, log = self.wanted, log_path(self.name)
+    def _changes(self, host: Host, wanted: Wanted, progress: Progress) -> dict[str, Change]:
+        log = log_path(self.name)
         return {
+            "begin": lambda p: rollback.begin(host, wanted, p["origin"]),
+            "commit": lambda p: rollback.commit(host, wanted, progress, awaits_restart=p["awaits_restart"]),
             "fetch": lambda _: run.fetch_run(host, wanted, progress, log),
             "packages": lambda p: _apt.install(host, p["names"], log),
             "extract": lambda p: run.unpack(host, wanted, p["directory"], log),
@@ -104,12 +124,44 @@ class DriverComponent:
             "service": lambda _: steps.enable_service(host, log),
             "initramfs": lambda _: steps.update_initramfs(host, wanted, log),
             "prove": lambda _: run.prove(host, wanted, log),
-            "load": lambda _: steps.load_module(host, log),
+            "load": lambda _: load_module(host, wanted.version, log),
             "disable": lambda _: steps.disable_service(host, log),
             "uninstall": lambda p: run.uninstall(host, busy=p["busy"], log=log),
             "sweep": lambda _: steps.sweep(host, log),
             "account": lambda _: steps.remove_account(host, log),
+            "caches": lambda p: steps.remove_caches(host, p["paths"]),
         }
+
+
+class SettledDriver(DriverComponent):
+    """Looks after a driver that only a restart could load: it is loaded now, or the former one is put back."""
+
+    def __init__(self, wanted: Wanted) -> None:
+        super().__init__(wanted)
+        self.asked = wanted
+
+    def read(self, host: Host) -> DriverState | None:  # type: ignore[override]
+        """Read every layer where a driver waits for its restart; nothing at all on every other host."""
+        journal = rollback.read_journal(host)
+        if journal is None or journal.phase is not journals.Phase.INSTALLED:
+            return None
+        self.wanted = journals.wanted_again(journal.target, self.asked, self.asked.cache_directory)
+        return read_driver(host, self.wanted)
+
+    def plan(self, state: DriverState | None) -> Plan:
+        """Decide what has to be done after the restart."""
+        return plan_settled(state, self.wanted)
+
+    def apply(self, host: Host, step: Step, progress: Progress) -> None:
+        """Make one change to the driver that the account names."""
+        journal = rollback.read_journal(host)
+        if journal:
+            self.wanted = journals.wanted_again(journal.target, self.asked, self.asked.cache_directory)
+        super().apply(host, step, progress)
+
+    def report(self, state: DriverState | None) -> dict[str, t.Any]:
+        """Return what the module returns about the driver; nothing where none has waited for a restart."""
+        return super().report(state) if state else {"driver": None, "transaction": None, "notes": []}
 
 
 def _write_or_remove(host: Host, path: str, text: str | None) -> None:
@@ -119,4 +171,4 @@ def _write_or_remove(host: Host, path: str, text: str | None) -> None:
         host.write_text(path, text)
 
 
-__all__ = ["DriverComponent"]
+__all__ = ["DriverComponent", "SettledDriver"]

@@ -10,18 +10,28 @@ import typing as t
 from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_files as files
 from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_findings as findings
 from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_refusals as refusals
+from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_transaction as transaction
+from ansible_collections.gpulab.workstation.plugins.module_utils._driver_change import (
+    PREPARING,
+    fetch_step,
+    file_steps,
+    initramfs_steps,
+    plan_change,
+    uninstall_step,
+)
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_state import LIBRARIES, DriverState
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_wanted import Wanted
 from ansible_collections.gpulab.workstation.plugins.module_utils._plan import Plan, Step
 
-WORK = "gpulab-driver"  # the directory of ours below the work directory that was chosen
-
 
 def plan_driver(state: DriverState, wanted: Wanted) -> Plan:
     """Return the steps that bring the driver to what is wanted; OperatorError where it must not be touched now."""
+    wanted = transaction.eased(state, wanted)
     steps = _present(state, wanted) if wanted.present else _absent(state, wanted)
     changed = findings.outdated_files(state, wanted)
     before = findings.describe(state, changed)
+    if steps and state.journal and steps[0].action == "roll_back":
+        return Plan(tuple(steps), before, {**before, "installed": (state.journal.way_back or {}).get("version")})
     after = {**before, **_after(state, wanted, changed)} if steps else before
     reasons = findings.reboot_reasons(state, wanted) if wanted.present else _removal_reasons(state)
     if steps and wanted.present and findings.can_load_now(state) and not wanted.allow_running:
@@ -30,178 +40,26 @@ def plan_driver(state: DriverState, wanted: Wanted) -> Plan:
 
 
 def _present(state: DriverState, wanted: Wanted) -> list[Step]:
-    reasons = findings.install_reasons(state, wanted)
-    kernels = findings.kernel_reasons(state, wanted)
-    install = bool(reasons)
-    refused: list[refusals.Refusal] = []
-    if install or kernels:
-        refused += refusals.build_refusals(state, wanted)
-    if install:
-        refused += refusals.install_refusals(state, wanted)
-    refusals.refuse(refused)
-    steps = [*_fetch(wanted)] if install else []
-    steps += _packages(state, wanted)
-    steps += _extract(state, wanted) if install else []
-    steps += _files(state, wanted)
-    if install:
-        steps += _install(state, wanted, reasons)
-    else:
-        steps += [_build(kernel, reason) for kernel, reason in kernels.items()]
-    steps += [] if install else _clean_up(state, wanted)
-    steps += _services(state, wanted)
-    touched = install or bool(kernels) or files.MODPROBE in findings.outdated_files(state, wanted)
-    steps += _initramfs(state, touched=touched)
-    if install:
-        steps.append(Step("prove", f"Prove that {wanted.title} is whole, and note it"))
-    if findings.can_load_now(state) and (install or state.gpu.driver_loaded is None) and not wanted.allow_running:
-        steps.append(Step("load", "Load the kernel module"))
-    return steps
+    back = transaction.must_go_back(state, wanted)
+    if back:
+        return back
+    change = plan_change(state, wanted)
+    install = any(step.action == "install" for step in change)
+    load = any(step.action == "load" for step in change)
+    prepared = [step for step in change if install and step.action in PREPARING]
+    begun = [transaction.begin(state, wanted)] if install else []
+    noted = transaction.commit(state, wanted, install=install, load=load)
+    fetched = fetch_step(wanted) if noted and not install and not transaction.is_kept(state, wanted) else []
+    return [*fetched, *prepared, *begun, *change[len(prepared) :], *noted]
 
 
-def _fetch(wanted: Wanted) -> list[Step]:
-    name = wanted.artefact.file if wanted.artefact else "the .run"
-    return [Step("fetch", f"Fetch {name} and check its sha256")]
-
-
-def _packages(state: DriverState, wanted: Wanted) -> list[Step]:
-    missing = findings.missing_packages(state, wanted)
-    return [Step("packages", f"Install packages: {', '.join(missing)}", {"names": list(missing)})] if missing else []
-
-
-def _extract(state: DriverState, wanted: Wanted) -> list[Step]:
-    """Unpack, and where a driver could be lost, first build elsewhere what the installer does not build itself."""
-    place = refusals.work_place(state, wanted)
-    directory = f"{place.path if place else wanted.work_directories[0]}/{WORK}"
-    steps = [Step("extract", f"Unpack the driver in {directory}", {"directory": directory})]
-    kernels = _to_try(state, wanted)
-    if kernels:
-        title = f"Try to build the modules for {', '.join(kernels)}; the present driver stays until that works"
-        steps.append(Step("try_build", title, {"directory": directory, "kernels": kernels}))
-    return steps
-
-
-def _to_try(state: DriverState, wanted: Wanted) -> list[str]:
-    """Return the kernels whose build nvidia-installer does not try before it removes what is there."""
-    if not any(kernel.module for kernel in state.kernels):
-        return []
-    target = state.target
-    removed_before = _stale_dkms(state, wanted) or _clear_first(state, wanted) or state.gpu.packages
-    own = {target.release} if target and not removed_before else set()
-    return [kernel.release for kernel in findings.served_kernels(state, wanted) if kernel.release not in own]
-
-
-def _stale_dkms(state: DriverState, wanted: Wanted) -> bool:
-    """Whether DKMS knows the wanted version from another installation than the one that nvidia-installer recorded.
-
-    Its own it removes itself; any other makes `dkms ldtarball` fail, which it takes for success: status 0, no module.
-    """
-    known = any(entry.version == wanted.version for entry in state.dkms)
-    return known and (state.record is None or state.record.version != wanted.version)
-
-
-def _clear_first(state: DriverState, wanted: Wanted) -> bool:
-    """Whether what is there has to go before the installation, not by it.
-
-    nvidia-installer removes what it has a record of and has not been altered since. Anything else it keeps, to put it
-    back at the next uninstallation: the parts of a lost record, of a run that was killed, and damaged ones.
-    """
-    if state.record is None:
-        return bool(state.leftovers)
-    return state.record.version == wanted.version or not findings.is_proven(state)
-
-
-def _files(state: DriverState, wanted: Wanted) -> list[Step]:
-    return [
-        Step("file", f"{'Write' if text is not None else 'Remove'} {path}", {"path": path, "text": text})
-        for path, text in findings.outdated_files(state, wanted).items()
-    ]
-
-
-def _install(state: DriverState, wanted: Wanted, reasons: t.Sequence[str]) -> list[Step]:
-    target = state.target
-    kernel = target.release if target else ""
-    steps = []
-    if state.gpu.packages:
-        names = [package.name for package in state.gpu.packages]
-        steps.append(Step("purge", f"Purge the distribution's driver: {', '.join(names)}", {"names": names}))
-    if _stale_dkms(state, wanted):
-        title = f"Remove nvidia/{wanted.version} from DKMS, left there by another installation"
-        steps.append(Step("forget", title, {"version": wanted.version}))
-    if _clear_first(state, wanted):
-        steps += [_uninstall(state, busy=wanted.allow_running or not state.runs_target)] if state.record else []
-        steps.append(Step("sweep", "Remove the parts of a driver that nothing has a record of"))
-    place = refusals.work_place(state, wanted)
-    params = {
-        "directory": f"{place.path if place else wanted.work_directories[0]}/{WORK}",
-        "arguments": installer_arguments(state, wanted),
-        "kernel": kernel,
-        "stop_services": findings.must_unload(state),
-    }
-    steps.append(Step("install", f"Install {wanted.title} for {kernel}: {'; '.join(reasons)}", params))
-    others = [k.release for k in findings.served_kernels(state, wanted) if k.release != kernel]
-    steps += [_build(other, "the .run only serves one kernel") for other in others]
-    return [*steps, Step("tidy", "Remove what other driver versions have left in DKMS and among the libraries")]
-
-
-def installer_arguments(state: DriverState, wanted: Wanted) -> list[str]:
-    """Return nvidia-installer's options; it has to be started in its own directory, or -M is refused."""
-    target = state.target
-    arguments = ["--silent", "-M", wanted.flavour, "--dkms", "--no-x-check", "--disable-nouveau"]
-    arguments += ["--no-rebuild-initramfs"]  # it would do so before it copies the new files; there is a step for it
-    if not wanted.compat32:
-        arguments.append("--no-install-compat32-libs")
-    pair = findings.signing_pair(state, wanted)
-    if pair:
-        arguments += [f"--module-signing-secret-key={pair[0]}", f"--module-signing-public-key={pair[1]}"]
-    if target and target.release != state.host.running_kernel:
-        arguments.append(f"--kernel-name={target.release}")
-    loaded = state.gpu.driver_loaded is not None
-    beside = bool(state.gpu.conflicting) or (loaded and (wanted.allow_running or not state.runs_target))
-    if beside:
-        arguments.append("--allow-installation-with-running-driver")
-    if beside or not state.runs_target:
-        arguments.append("--skip-module-load")
-    return arguments
-
-
-def _uninstall(state: DriverState, *, busy: bool) -> Step:
-    told = (state.record.version if state.record else None) or "with a damaged record"
-    return Step("uninstall", f"Uninstall driver {told}", {"busy": busy})
-
-
-def _build(kernel: str, reason: str) -> Step:
-    return Step("build", f"Build and install the module for {kernel} with DKMS: {reason}", {"kernel": kernel})
-
-
-def _clean_up(state: DriverState, wanted: Wanted) -> list[Step]:
-    """Remove other versions, which DKMS would rebuild for each new kernel and ldconfig could prefer."""
-    steps = []
-    others = sorted({entry.version for entry in state.dkms if entry.version != wanted.version})
-    steps += [Step("forget", f"Remove nvidia/{old} from DKMS", {"version": old}) for old in others]
-    strays = [path for path, version in state.strays if version != wanted.version]
-    if strays:
-        versions = sorted({version for path, version in state.strays if path in strays})
-        title = f"Remove {len(strays)} libraries that driver {', '.join(versions)} left behind"
-        steps.append(Step("strays", title, {"paths": strays}))
-    return steps
-
-
-def _services(state: DriverState, wanted: Wanted) -> list[Step]:
-    if not (wanted.persistenced and state.systemd):
-        return []
-    running = state.unit_active or not findings.can_load_now(state) or state.gpu.driver_loaded is None
-    if state.account and state.unit_enabled and running and files.UNIT not in findings.outdated_files(state, wanted):
-        return []
-    return [Step("service", f"Enable {files.UNIT_NAME} under its own account")]
-
-
-def _initramfs(state: DriverState, *, touched: bool) -> list[Step]:
-    stale = findings.stale_initramfs(state)
-    if stale:
-        told = "; ".join(f"{kernel}: {reason}" for kernel, reason in stale.items())
-        return [Step("initramfs", f"Update the initramfs: {told}")]
-    images = [kernel.initramfs for kernel in state.kernels if kernel.initramfs and kernel.initramfs.modules]
-    return [Step("initramfs", "Update the initramfs where it holds graphics drivers")] if touched and images else []
+def plan_settled(state: DriverState | None, wanted: Wanted) -> Plan:
+    """Return what is to be done about a driver that waited for a restart, after the restart; nothing about others."""
+    if state is None:
+        return Plan()
+    before = findings.describe(state)
+    steps = tuple(transaction.settle(state, wanted))
+    return Plan(steps, before, before, () if steps else findings.reboot_reasons(state, wanted))
 
 
 def _absent(state: DriverState, wanted: Wanted) -> list[Step]:
@@ -215,7 +73,7 @@ def _absent(state: DriverState, wanted: Wanted) -> list[Step]:
     if state.unit_enabled or files.UNIT in findings.outdated_files(state, wanted):
         steps.append(Step("disable", f"Stop and disable {files.UNIT_NAME}"))
     if state.record is not None:
-        steps.append(_uninstall(state, busy=wanted.allow_running))
+        steps.append(uninstall_step(state, busy=wanted.allow_running))
     own = {state.record.version} if state.record and state.gpu.packages else {entry.version for entry in state.dkms}
     versions = sorted({entry.version for entry in state.dkms if entry.version in own}) if there else []
     steps += [Step("forget", f"Remove nvidia/{version} from DKMS", {"version": version}) for version in versions]
@@ -223,10 +81,14 @@ def _absent(state: DriverState, wanted: Wanted) -> list[Step]:
         steps.append(Step("sweep", "Remove what the uninstaller leaves: modules, sources, libraries, firmware"))
     if state.installer_files:
         steps += [Step("file", f"Remove {path}", {"path": path, "text": None}) for path in state.installer_files]
-    steps += _files(state, wanted)
+    steps += file_steps(state, wanted)
     if state.account and (steps or state.files.get(files.UNIT)):
         steps.append(Step("account", f"Remove the account {files.ACCOUNT}"))
-    return [*steps, *_initramfs(state, touched=bool(steps))]
+    steps += initramfs_steps(state, touched=bool(steps))
+    if state.cached:
+        title = "Remove the drivers' .run from the cache, and the account of them"
+        steps.append(Step("caches", title, {"paths": list(state.cached)}))
+    return steps
 
 
 def _removal_reasons(state: DriverState) -> tuple[str, ...]:
@@ -252,4 +114,4 @@ def _after(state: DriverState, wanted: Wanted, changed: t.Mapping[str, str | Non
     }
 
 
-__all__ = ["WORK", "installer_arguments", "plan_driver"]
+__all__ = ["plan_driver", "plan_settled"]

@@ -11,6 +11,7 @@ import typing as t
 
 from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_files as files
 from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_findings as findings
+from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_journal as journals
 from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_state as states
 from ansible_collections.gpulab.workstation.plugins.module_utils._apt import removed_beside
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_leftovers import (
@@ -20,18 +21,21 @@ from ansible_collections.gpulab.workstation.plugins.module_utils._driver_leftove
 )
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_refusals import SYSTEM_PLACES
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_wanted import Wanted
+from ansible_collections.gpulab.workstation.plugins.module_utils._fetch import cached_path
 from ansible_collections.gpulab.workstation.plugins.module_utils._gpu_facts import GpuFacts
 from ansible_collections.gpulab.workstation.plugins.module_utils._gpu_reader import read_gpu
 from ansible_collections.gpulab.workstation.plugins.module_utils._host import Host
 from ansible_collections.gpulab.workstation.plugins.module_utils._host_facts import HostFacts, parse_mokutil_test_key
 from ansible_collections.gpulab.workstation.plugins.module_utils._host_reader import read_host
 from ansible_collections.gpulab.workstation.plugins.module_utils._reading import Reading
+from ansible_collections.gpulab.workstation.plugins.module_utils._restart import parse_boot_identity
 
 RECORD = "/var/lib/nvidia/log"
 ALTERNATE = "/usr/lib/nvidia/alternate-install-present"
 _INSTALLER_COMM = "nvidia-installer"[:15]  # as /proc/PID/comm cuts names, proc(5)
 _SANITY_LIMIT_S = 300.0
 _HEAD_BYTES = 256
+_DRIVER_FILE = re.compile(r"NVIDIA-Linux-[\w.-]+\.run(\.part)?")
 
 
 def read_driver(host: Host, wanted: Wanted) -> states.DriverState:
@@ -58,6 +62,7 @@ def read_driver(host: Host, wanted: Wanted) -> states.DriverState:
         installers=_installers(reading),
         signing=_signing(host, wanted),
         **_service(reading),
+        **_account(host, wanted),
     )
     state = dataclasses.replace(state, unreadable=tuple(reading.unreadable))
     if wanted.present and state.record is not None and state.record.version is not None:
@@ -76,10 +81,15 @@ def _with_sanity(host: Host, state: states.DriverState, wanted: Wanted) -> state
     """Add --sanity where nothing else is wrong; a log of its own keeps it from truncating the installation's."""
     if findings.install_reasons(state, wanted, proven=False):
         return state
+    return dataclasses.replace(state, sanity=read_sanity(host))
+
+
+def read_sanity(host: Host) -> str:
+    """Return what the installed nvidia-installer finds wrong with its files; empty where they are as it left them."""
     command = ["/usr/bin/nvidia-installer", "--sanity", "--silent", "--log-file-name=/dev/null"]
     done = host.run(command, timeout_s=_SANITY_LIMIT_S)
     errors = [line.removeprefix("ERROR: ") for line in done.stderr.splitlines() if line.startswith("ERROR:")]
-    return dataclasses.replace(state, sanity="" if done.ok else " ".join(errors) or f"it ended with {done.rc}")
+    return "" if done.ok else " ".join(errors) or f"it ended with {done.rc}"
 
 
 def _installed_kernels(reading: Reading, host: HostFacts) -> list[str]:
@@ -154,6 +164,35 @@ def _service(reading: Reading) -> dict[str, t.Any]:
     return answers
 
 
+def _account(host: Host, wanted: Wanted) -> dict[str, t.Any]:
+    """Read what this role has noted about the last change, and look for the files that a way back takes."""
+    journal = journals.parse_journal(host.read_text(journals.JOURNAL))
+    installed = journals.parse_installed(host.read_text(journals.INSTALLED))
+    known = [journals.describe(wanted), installed, *([journal.origin] if journal else [])]
+    kept = {str(driver["sha256"]) for driver in known if driver and _is_kept(host, driver, wanted)}
+    cached = [
+        f"{wanted.cache_directory}/{place}/{name}"
+        for place in host.listdir(wanted.cache_directory)
+        for name in host.listdir(f"{wanted.cache_directory}/{place}")
+        if _DRIVER_FILE.fullmatch(name)
+    ]
+    own = [journals.DIRECTORY] if host.exists(journals.DIRECTORY) else []
+    return {"journal": journal, "installed": installed, "kept": frozenset(kept), "cached": (*cached, *own),
+            "boot": read_boot(host)}  # fmt: skip
+
+
+def _is_kept(host: Host, driver: journals.Driver, wanted: Wanted) -> bool:
+    artefact = journals.wanted_again(driver, wanted, journals.KEPT).artefact if driver.get("sha256") else None
+    found = host.status(cached_path(artefact, journals.KEPT)) if artefact else None
+    return found is not None and found.size > 0  # whether it is the right one is seen when it is used
+
+
+def read_boot(host: Host) -> str:
+    """Return what tells this boot from others; empty where /proc does not say."""
+    boot_id = host.read_text("/proc/sys/kernel/random/boot_id") or ""
+    return str(parse_boot_identity(boot_id, host.read_text("/proc/1/stat") or "") or "")
+
+
 def _installers(reading: Reading) -> tuple[states.Process, ...]:
     found = []
     for pid in (name for name in reading.names("/proc") if name.isdigit()):
@@ -174,4 +213,4 @@ def _signing(host: Host, wanted: Wanted) -> tuple[bool | None, bool, bool]:
     return enrolled, host.exists(wanted.signing_key), host.exists(wanted.signing_certificate)
 
 
-__all__ = ["ALTERNATE", "RECORD", "read_driver", "read_initramfs", "read_record"]
+__all__ = ["ALTERNATE", "RECORD", "read_boot", "read_driver", "read_initramfs", "read_record", "read_sanity"]

@@ -23,6 +23,7 @@ INSTALL_LOG = "/var/log/nvidia-installer.log"
 UNINSTALL_LOG = "/var/log/nvidia-uninstall.log"
 _SERVICES = ("nvidia-persistenced.service", "nvidia-powerd.service")
 _ORPHAN_LIMIT_S = 900.0
+_SYNCED = ("/usr", "/lib/modules", "/var/lib")
 _TREES = {"open": "kernel-open", "proprietary": "kernel"}
 
 
@@ -228,6 +229,7 @@ def prove(host: Host, wanted: Wanted, log: str) -> None:
             action=f"{ending.action if ending else 'run again.'} Logs: {INSTALL_LOG} and {log} on the host.",
         )
     digest = wanted.artefact.sha256 if wanted.artefact else ""
+    host.run(["sync", "--file-system", *_SYNCED], timeout_s=600, log=log)  # the mark may not outlive the files
     host.make_dirs(files.MARKER.rsplit("/", 1)[0])
     host.write_text(files.MARKER, Marker(wanted.version, wanted.flavour, digest, state.record.digest).to_text())
 

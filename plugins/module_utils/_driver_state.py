@@ -10,6 +10,7 @@ import re
 import typing as t
 from dataclasses import dataclass, field
 
+from ansible_collections.gpulab.workstation.plugins.module_utils._driver_journal import Driver, Journal
 from ansible_collections.gpulab.workstation.plugins.module_utils._gpu_facts import DriverModule, GpuFacts
 from ansible_collections.gpulab.workstation.plugins.module_utils._host_facts import HostFacts, Unreadable
 
@@ -124,6 +125,11 @@ class DriverState:
     account: bool = False
     installers: tuple[Process, ...] = ()
     signing: tuple[bool | None, bool, bool] = (None, False, False)  # enrolled, key there, certificate there
+    journal: Journal | None = None  # the account of the last change
+    installed: Driver | None = None  # the driver that was last committed
+    kept: frozenset[str] = frozenset()  # sha256 of every .run that lies on the host to be put back
+    cached: tuple[str, ...] = ()  # drivers' .run in the cache, and what this role keeps beside them
+    boot: str = ""
     unreadable: tuple[Unreadable, ...] = ()
 
     @property

@@ -110,7 +110,7 @@ def update_initramfs(host: Host, wanted: Wanted, log: str) -> None:
         done = host.run(["update-initramfs", "-u", "-k", kernel], timeout_s=BUILD_LIMIT_S, log=log)
         if not done.ok:
             raise OperatorError(
-                found=f"update-initramfs ended with {done.rc} for {kernel}: {_last(done)}.",
+                found=f"update-initramfs ended with {done.rc} for {kernel}: {last_words(done)}.",
                 expected=f"/boot/initrd.img-{kernel} with the present driver.",
                 action="check the space in /boot ('df /boot'), remove old kernels, run again; do not restart before.",
             )
@@ -141,19 +141,13 @@ def remove_account(host: Host, log: str) -> None:
     _must(host.run(["userdel", files.ACCOUNT], timeout_s=60, log=log), "account")
 
 
-def load_module(host: Host, log: str) -> None:
-    """Load the module, which is the only proof that this kernel takes it."""
-    if host.exists("/sys/module/nvidia"):
-        return
-    for module in ("nvidia", "nvidia-uvm", "nvidia-drm"):
-        done = host.run(["modprobe", module], timeout_s=120, log=log)
-        if not done.ok:
-            raise OperatorError(
-                found=f"'modprobe {module}' ended with {done.rc}: {_last(done)}.",
-                expected="the module to be taken by the running kernel and to find the card.",
-                action="read the end of 'dmesg'; 'Key was rejected' means Secure Boot, 'No such device' a card that"
-                " this driver or this flavour of its modules does not drive.",
-            )
+def remove_caches(host: Host, paths: t.Sequence[str]) -> None:
+    """Remove files of drivers from the cache, and the directories above that are empty then: SHA and the cache."""
+    for path in paths:
+        host.remove(path)
+        for directory in (path.rsplit("/", 1)[0], path.rsplit("/", 2)[0]):
+            if not host.listdir(directory):
+                host.remove(directory)
 
 
 def _other_versions(host: Host, version: str) -> list[str]:
@@ -202,13 +196,14 @@ def _links(host: Host) -> list[tuple[str, str]]:
 def _must(done: Completed, what: str) -> None:
     if not done.ok:
         raise OperatorError(
-            found=f"'{' '.join(done.argv)}' ended with {done.rc}: {_last(done)}.",
+            found=f"'{' '.join(done.argv)}' ended with {done.rc}: {last_words(done)}.",
             expected=f"the {what} of the persistence daemon to be set up.",
             action="cure what it says, or set gpu_driver_persistenced to false, then run again.",
         )
 
 
-def _last(done: Completed) -> str:
+def last_words(done: Completed) -> str:
+    """Return the end of what a command has said."""
     lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
     return " ".join(lines[-3:]) or "it says nothing"
 
@@ -221,8 +216,9 @@ __all__ = [
     "enable_service",
     "forget",
     "is_served",
-    "load_module",
+    "last_words",
     "remove_account",
+    "remove_caches",
     "remove_strays",
     "sweep",
     "tidy",

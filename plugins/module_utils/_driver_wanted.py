@@ -38,6 +38,7 @@ class Wanted:
     hold_packages: bool = True
     compat32: bool = False
     ignored_kernels: tuple[str, ...] = ()
+    retry: bool = False
 
     @property
     def work_bytes(self) -> int:
@@ -93,6 +94,7 @@ def wanted_from_params(params: t.Mapping[str, t.Any]) -> Wanted:
         hold_packages=params["hold_packages"],
         compat32=params["compat32"],
         ignored_kernels=tuple(params.get("ignored_kernels") or ()),
+        retry=bool(params.get("retry")),
     )
 
 

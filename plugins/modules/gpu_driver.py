@@ -17,16 +17,20 @@ description:
     finds, the firmware, C(nvidia-installer --sanity) and a mark that this module leaves after it has proven an
     installation. Exit status 0 of nvidia-installer is never enough.
   - Everything that speaks against the change is told at once, before the first change.
-  - The old driver goes only after the new modules could be built for each kernel.
+  - The old driver goes only after the new modules could be built for each kernel. Where anything fails after that, the
+    old driver is put back from a copy on the host, and the module fails with words that say so.
   - The work goes on in a job of its own when the connection is lost; the next call finds it again.
 extends_documentation_fragment:
   - gpulab.workstation._attributes
   - gpulab.workstation._attributes.job
 options:
   state:
-    description: Whether a driver should be there; V(absent) removes one from a .run with all that belongs to it.
+    description:
+      - Whether a driver should be there; V(absent) removes one from a .run with all that belongs to it.
+      - V(settled) looks after a driver that waited for a restart, as the role P(gpulab.workstation.host_restart#role)
+        does after it - it is loaded, or the former one is put back. It needs no O(release) and does nothing elsewhere.
     type: str
-    choices: [present, absent]
+    choices: [present, absent, settled]
     default: present
   release:
     description:
@@ -115,6 +119,10 @@ options:
     type: list
     elements: str
     default: []
+  retry:
+    description: Whether a driver is tried again that has failed on this host after a restart.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -168,6 +176,31 @@ driver:
     kernels: [{kernel: 6.8.0-51-generic, version: 580.178.04, flavour: open, signer: ""}]
     libraries: {libcuda.so.1: 580.178.04, libnvidia-ml.so.1: 580.178.04}
     standin: false
+transaction:
+  description: The account of the last change of the driver, null where there has been none.
+  returned: success
+  type: dict
+  contains:
+    phase:
+      description: One of replacing, installed (waits for a restart), done, rolling_back, rolled_back and failed.
+      type: str
+    target:
+      description: The driver that was to be installed.
+      type: dict
+    origin:
+      description: The driver that would be put back, null where there is none.
+      type: dict
+    why:
+      description: What has failed.
+      type: str
+    put_back:
+      description: Version of the driver that was put back.
+      type: str
+    events:
+      description: Every phase with the time in seconds since the epoch and, where it is not plain, the reason.
+      type: list
+      elements: dict
+  sample: {phase: done, target: {version: 580.178.04, flavour: open}, origin: null, why: "", put_back: "", events: []}
 notes:
   description: What could not be read or set up on this host, and why.
   returned: success
@@ -196,7 +229,7 @@ resumed:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.gpulab.workstation.plugins.module_utils._converge import JOB_ARGUMENTS, converge
-from ansible_collections.gpulab.workstation.plugins.module_utils._driver_component import DriverComponent
+from ansible_collections.gpulab.workstation.plugins.module_utils._driver_component import DriverComponent, SettledDriver
 
 RELEASE = {
     "version": {"type": "str", "required": True},
@@ -208,7 +241,7 @@ RELEASE = {
     "standin": {"type": "bool", "default": False},
 }
 ARGUMENTS = {
-    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "state": {"type": "str", "choices": ["present", "absent", "settled"], "default": "present"},
     "release": {"type": "dict", "options": RELEASE},
     "flavour": {"type": "str", "choices": ["open", "proprietary"]},
     "cache_directory": {"type": "path", "default": "/var/cache/gpulab"},
@@ -226,13 +259,15 @@ ARGUMENTS = {
     "hold_packages": {"type": "bool", "default": True},
     "compat32": {"type": "bool", "default": False},
     "ignored_kernels": {"type": "list", "elements": "str", "default": []},
+    "retry": {"type": "bool", "default": False},
     **JOB_ARGUMENTS,
 }
 
 
 def main() -> None:
     """Bring the host to the wanted driver."""
-    converge(AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True), DriverComponent)
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    converge(module, SettledDriver if module.params["state"] == "settled" else DriverComponent)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import typing as t
 
 from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_files as files
 from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_findings as findings
+from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_journal as journals
 from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_state as states
 from ansible_collections.gpulab.workstation.plugins.module_utils import _gpu_facts as gpu
 from ansible_collections.gpulab.workstation.plugins.module_utils import _host_facts as hosts
@@ -29,13 +30,19 @@ PARAMS: dict[str, t.Any] = {
     "state": "present", "release": RELEASE, "flavour": None, "cache_directory": "/var/cache/gpulab",
     "work_directories": ["/var/cache/gpulab", "/opt"], "replace_distro_driver": True, "allow_running": False,
     "signing_key": None, "signing_certificate": None, "module_options": {"nvidia-drm": {"modeset": 1}},
-    "persistenced": True, "hold_packages": True, "compat32": False, "ignored_kernels": [],
+    "persistenced": True, "hold_packages": True, "compat32": False, "ignored_kernels": [], "retry": False,
 }  # fmt: skip
 
 
 def wanted(**changes: t.Any) -> Wanted:
     """Return what the role asks for by default, with changes."""
     return wanted_from_params({**PARAMS, **changes})
+
+
+def described(version: str = VERSION, sha256: str = SHA, **changes: t.Any) -> journals.Driver:
+    """Return a driver as the host notes it once it is committed."""
+    release = {**RELEASE, "version": version, "sha256": sha256, "file": f"NVIDIA-Linux-x86_64-{version}.run"}
+    return {**journals.describe(wanted(release=release)), "sources": [], **changes}
 
 
 def module(version: str = VERSION, flavour: str = "open", kernel: str = KERNEL, **more: str) -> gpu.DriverModule:
@@ -86,6 +93,7 @@ def good(**changes: t.Any) -> states.DriverState:
         marker=states.Marker(VERSION, "open", SHA, "d1"), programs=findings.PROGRAMS, firmware=(VERSION,),
         strays=((f"/usr/lib/x86_64-linux-gnu/libcuda.so.{VERSION}", VERSION),), sanity="",
         installed_packages=frozenset(packages), files=texts, unit_enabled=True, unit_active=True, account=True,
+        installed=described(), kept=frozenset({SHA}), boot="boot-1",
     )  # fmt: skip
     return dataclasses.replace(state, **changes)
 
@@ -98,6 +106,6 @@ def bare(**changes: t.Any) -> states.DriverState:
         kernels=(kernel(module=None, headers=None),),
         dkms=(), record=None, marker=None, programs=(), firmware=(), strays=(), sanity=None,
         installed_packages=frozenset({"linux-image-generic", "kmod", "tar"}), files={}, unit_enabled=False,
-        unit_active=False, account=False,
+        unit_active=False, account=False, installed=None, kept=frozenset(),
     )  # fmt: skip
     return dataclasses.replace(state, **changes)

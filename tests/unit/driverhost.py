@@ -10,8 +10,9 @@ import typing as t
 
 import recorded
 from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_files as files
+from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_journal as journals
 from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_state as states
-from driver_states import SHA, VERSION, wanted
+from driver_states import RELEASE, SHA, VERSION, wanted
 from fakehost import FakeHost
 
 KERNEL = "6.1.0-56-cloud-amd64"
@@ -66,6 +67,8 @@ def add_driver(host: FakeHost, record: str = RECORD) -> None:
     host.add("/var/lib/nvidia/log", record)
     digest = host.sha256("/var/lib/nvidia/log") or ""
     host.add(files.MARKER, states.Marker(VERSION, "open", SHA, digest).to_text())
+    host.add(journals.INSTALLED, journals.installed_text(wanted()))
+    host.add(f"{journals.KEPT}/{SHA[:12]}/{RELEASE['file']}", "x")
     texts = files.managed_files(wanted().module_options, present=True, hold_packages=True, persistenced=True)
     for path, text in texts.items():
         host.add(path, text or "")

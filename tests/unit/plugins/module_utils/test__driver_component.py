@@ -11,7 +11,11 @@ from pathlib import Path
 import pytest
 
 import driverhost
-from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_plan
+from ansible_collections.gpulab.workstation.plugins.module_utils import (
+    _driver_change,
+    _driver_plan,
+    _driver_transaction,
+)
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_component import DriverComponent
 from ansible_collections.gpulab.workstation.plugins.module_utils._errors import OperatorError
 from ansible_collections.gpulab.workstation.plugins.module_utils._plan import Step
@@ -22,9 +26,12 @@ WORK = "/opt/gpulab-driver"
 
 
 def test_every_action_of_a_plan_has_its_change(tmp_path: Path) -> None:
-    planned = set(re.findall(r'Step\(\s*"(\w+)"', Path(_driver_plan.__file__).read_text(encoding="utf-8")))
-    known = DriverComponent.from_params(PARAMS)._changes(FakeHost(tmp_path), lambda _: None)
-    assert planned == set(known)
+    planned: set[str] = set()
+    for file in (_driver_plan.__file__, _driver_change.__file__, _driver_transaction.__file__):
+        planned |= set(re.findall(r'Step\(\s*"(\w+)"', Path(file).read_text(encoding="utf-8")))
+    component = DriverComponent.from_params(PARAMS)
+    known = component._changes(FakeHost(tmp_path), component.wanted, lambda _: None)
+    assert planned == {*known, "roll_back"}
 
 
 @pytest.mark.parametrize(

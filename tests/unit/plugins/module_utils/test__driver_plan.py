@@ -13,11 +13,27 @@ import pytest
 from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_state as states
 from ansible_collections.gpulab.workstation.plugins.module_utils import _gpu_facts as gpu
 from ansible_collections.gpulab.workstation.plugins.module_utils import _host_facts as hosts
-from ansible_collections.gpulab.workstation.plugins.module_utils._driver_plan import installer_arguments, plan_driver
+from ansible_collections.gpulab.workstation.plugins.module_utils._driver_change import installer_arguments
+from ansible_collections.gpulab.workstation.plugins.module_utils._driver_plan import plan_driver
 from ansible_collections.gpulab.workstation.plugins.module_utils._errors import OperatorError
-from driver_states import CARD, GB, KERNEL, OLD, VERSION, bare, good, gpu_facts, host_facts, kernel, module, wanted
+from driver_states import (
+    CARD,
+    GB,
+    KERNEL,
+    OLD,
+    VERSION,
+    bare,
+    described,
+    good,
+    gpu_facts,
+    host_facts,
+    kernel,
+    module,
+    wanted,
+)
 
 NEXT = "6.17.0-5-generic"
+OLD_SHA = "c" * 64
 CONTAINER = hosts.Machine("container", "podman")
 JOB = gpu.Holder(4711, "python3", "ada", "job", ("/dev/nvidia0",))
 DAEMON = gpu.Holder(812, "nvidia-persiste", "root", "service", ("/dev/nvidia0",))
@@ -30,11 +46,12 @@ def actions(found: states.DriverState, /, **ask: t.Any) -> list[str]:
 
 def upgraded(**changes: t.Any) -> states.DriverState:
     """Return a host that another version of the driver serves well."""
-    record, marker = states.Record(OLD, "d0"), states.Marker(OLD, "open", "c" * 64, "d0")
+    record, marker = states.Record(OLD, "d0"), states.Marker(OLD, "open", OLD_SHA, "d0")
     entry = states.DkmsEntry(OLD, KERNEL, "installed")
     state = good(
         record=record, marker=marker, dkms=(entry,), kernels=(kernel(module=module(OLD)),), firmware=(OLD,),
         gpu=gpu_facts(driver_loaded=module(OLD, kernel="")), strays=(),
+        installed=described(OLD, OLD_SHA), kept=frozenset({OLD_SHA}),
     )  # fmt: skip
     return dataclasses.replace(state, **changes)
 
@@ -56,7 +73,8 @@ def test_a_host_that_is_as_wanted_needs_nothing() -> None:
 def test_a_fresh_host_with_nouveau_is_installed_beside_it_and_restarted_once() -> None:
     plan = plan_driver(bare(), wanted())
     assert [step.action for step in plan.steps] == [
-        "fetch", "packages", "extract", "file", "file", "file", "file", "install", "tidy", "service", "prove",
+        "fetch", "packages", "extract", "begin", "file", "file", "file", "file", "install", "tidy", "service", "prove",
+        "commit",
     ]  # fmt: skip
     install = next(step for step in plan.steps if step.action == "install")
     assert "--allow-installation-with-running-driver" in install.params["arguments"]
@@ -74,7 +92,9 @@ def test_a_display_manager_on_nouveau_is_not_disturbed_and_does_not_stop_the_ins
 
 def test_an_idle_driver_is_replaced_and_loaded_without_a_restart() -> None:
     plan = plan_driver(upgraded(gpu=gpu_facts(driver_loaded=module(OLD, kernel=""), processes=(DAEMON,))), wanted())
-    assert [step.action for step in plan.steps] == ["fetch", "extract", "install", "tidy", "prove", "load"]
+    assert [step.action for step in plan.steps] == [
+        "fetch", "extract", "try_build", "begin", "install", "tidy", "prove", "load", "commit",
+    ]  # fmt: skip
     install = next(step for step in plan.steps if step.action == "install")
     assert install.params["stop_services"] is True
     assert "--skip-module-load" not in install.params["arguments"]
@@ -119,13 +139,13 @@ def test_a_missing_module_for_the_next_kernel_disturbs_nobody() -> None:
     ]
 
 
-def test_every_kernel_gets_its_module_and_all_but_the_installers_own_are_tried_first() -> None:
+def test_every_kernel_gets_its_module_and_all_are_tried_before_the_old_driver_is_touched() -> None:
     state = upgraded(kernels=(kernel(module=module(OLD)), kernel(NEXT, module=module(OLD, kernel=NEXT))))
     plan = plan_driver(state, wanted())
     tried = next(step for step in plan.steps if step.action == "try_build")
-    assert tried.params["kernels"] == [NEXT]
+    assert tried.params["kernels"] == [KERNEL, NEXT]
     order = [step.action for step in plan.steps]
-    assert order.index("try_build") < order.index("install") < order.index("build")
+    assert order.index("try_build") < order.index("begin") < order.index("install") < order.index("build")
     assert next(step for step in plan.steps if step.action == "build").params == {"kernel": NEXT}
 
 
@@ -339,7 +359,7 @@ def test_a_service_that_is_down_is_started() -> None:
 def test_settings_that_change_reach_the_initramfs() -> None:
     image = states.Initramfs("/boot/initrd.img", 20.0, ("nouveau",), has_our_settings=True)
     state = good(kernels=(kernel(initramfs=image),))
-    assert actions(state, module_options={"nvidia-drm": {"modeset": 0}}) == ["file", "initramfs"]
+    assert actions(state, module_options={"nvidia-drm": {"modeset": 0}}) == ["file", "initramfs", "commit"]
 
 
 def test_removal_leaves_nothing_and_says_so_the_second_time() -> None:

@@ -134,16 +134,18 @@ def test_a_full_boot_directory_forbids_the_restart(host: FakeHost) -> None:
     assert "do not restart before" in caught.value.action
 
 
-def test_a_module_that_the_kernel_does_not_take_is_told(host: FakeHost) -> None:
-    words = "modprobe: ERROR: could not insert 'nvidia': Key was rejected by service\n"
-    host.commands["modprobe"] = (1, "", words)
-    with pytest.raises(OperatorError) as caught:
-        steps.load_module(host, LOG)
-    assert "Key was rejected by service" in caught.value.found
-    host.make_dirs("/sys/module/nvidia")
-    host.ran.clear()
-    steps.load_module(host, LOG)
-    assert host.ran == []
+def test_caches_go_with_the_directories_that_held_nothing_else(host: FakeHost) -> None:
+    host.add("/var/cache/gpulab/aaaa/NVIDIA-Linux-x86_64-1.run", "x")
+    host.add("/var/cache/gpulab/bbbb/NVIDIA-Linux-x86_64-2.run", "x")
+    host.add("/var/cache/gpulab/bbbb/other", "x")
+    host.add("/var/lib/gpulab/driver/kept/aaaa/x.run", "x")
+    paths = [f"/var/cache/gpulab/{n}/NVIDIA-Linux-x86_64-{v}.run" for n, v in (("aaaa", 1), ("bbbb", 2))]
+    steps.remove_caches(host, [*paths, "/var/lib/gpulab/driver"])
+    assert host.listdir("/var/cache/gpulab") == ["bbbb"]
+    assert host.listdir("/var/cache/gpulab/bbbb") == ["other"]
+    assert not host.exists("/var/lib/gpulab")
+    steps.remove_caches(host, ["/var/cache/gpulab/bbbb"])
+    assert not host.exists("/var/cache/gpulab")
 
 
 def test_the_sweep_takes_what_the_uninstaller_leaves(host: FakeHost) -> None:

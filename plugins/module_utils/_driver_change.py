@@ -1,0 +1,206 @@
+# Copyright: (c) 2026, gpulab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From what a host's driver is to the steps that bring the wanted one about; pure."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_files as files
+from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_findings as findings
+from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_refusals as refusals
+from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_transaction as transaction
+from ansible_collections.gpulab.workstation.plugins.module_utils._driver_state import DriverState
+from ansible_collections.gpulab.workstation.plugins.module_utils._driver_wanted import Wanted
+from ansible_collections.gpulab.workstation.plugins.module_utils._plan import Step
+
+WORK = "gpulab-driver"  # the directory of ours below the work directory that was chosen
+PREPARING = ("fetch", "packages", "extract", "try_build")  # steps that leave the present driver as it is
+
+
+def plan_change(state: DriverState, wanted: Wanted) -> list[Step]:
+    """Return the steps that bring the driver about, without the account of them."""
+    reasons = findings.install_reasons(state, wanted)
+    kernels = findings.kernel_reasons(state, wanted)
+    install = bool(reasons)
+    refused: list[refusals.Refusal] = []
+    if install or kernels:
+        refused += refusals.build_refusals(state, wanted)
+    if install:
+        refused += [*refusals.install_refusals(state, wanted), *transaction.held_back(state, wanted)]
+    refusals.refuse(refused)
+    steps = fetch_step(wanted) if install else []
+    steps += _packages(state, wanted)
+    steps += _extract(state, wanted) if install else []
+    steps += file_steps(state, wanted)
+    if install:
+        steps += _install(state, wanted, reasons)
+    else:
+        steps += [_build(kernel, reason) for kernel, reason in kernels.items()]
+    steps += [] if install else _clean_up(state, wanted)
+    steps += _services(state, wanted)
+    touched = install or bool(kernels) or files.MODPROBE in findings.outdated_files(state, wanted)
+    steps += initramfs_steps(state, touched=touched)
+    if install:
+        steps.append(Step("prove", f"Prove that {wanted.title} is whole, and note it"))
+    if findings.can_load_now(state) and (install or state.gpu.driver_loaded is None) and not wanted.allow_running:
+        steps.append(Step("load", "Load the kernel module"))
+    return steps
+
+
+def fetch_step(wanted: Wanted) -> list[Step]:
+    name = wanted.artefact.file if wanted.artefact else "the .run"
+    return [Step("fetch", f"Fetch {name} and check its sha256")]
+
+
+def _packages(state: DriverState, wanted: Wanted) -> list[Step]:
+    missing = findings.missing_packages(state, wanted)
+    return [Step("packages", f"Install packages: {', '.join(missing)}", {"names": list(missing)})] if missing else []
+
+
+def _extract(state: DriverState, wanted: Wanted) -> list[Step]:
+    """Unpack, and where a driver could be lost, first build the modules elsewhere."""
+    place = refusals.work_place(state, wanted)
+    directory = f"{place.path if place else wanted.work_directories[0]}/{WORK}"
+    steps = [Step("extract", f"Unpack the driver in {directory}", {"directory": directory})]
+    kernels = _to_try(state, wanted)
+    if kernels:
+        title = f"Try to build the modules for {', '.join(kernels)}; the present driver stays until that works"
+        steps.append(Step("try_build", title, {"directory": directory, "kernels": kernels}))
+    return steps
+
+
+def _to_try(state: DriverState, wanted: Wanted) -> list[str]:
+    """Return the kernels to build for in a scratch place: all of them, where a driver could be lost.
+
+    nvidia-installer builds for one kernel before it removes what is there, but after it has unloaded the old module.
+    """
+    there = any(kernel.module for kernel in state.kernels)
+    return [kernel.release for kernel in findings.served_kernels(state, wanted)] if there else []
+
+
+def _stale_dkms(state: DriverState, wanted: Wanted) -> bool:
+    """Whether DKMS knows the wanted version from another installation than the one that nvidia-installer recorded.
+
+    Its own it removes itself; any other makes `dkms ldtarball` fail, which it takes for success: status 0, no module.
+    """
+    known = any(entry.version == wanted.version for entry in state.dkms)
+    return known and (state.record is None or state.record.version != wanted.version)
+
+
+def _clear_first(state: DriverState, wanted: Wanted) -> bool:
+    """Whether what is there has to go before the installation, not by it.
+
+    nvidia-installer removes what it has a record of and has not been altered since. Anything else it keeps, to put it
+    back at the next uninstallation: the parts of a lost record, of a run that was killed, and damaged ones.
+    """
+    if state.record is None:
+        return bool(state.leftovers)
+    return state.record.version == wanted.version or not findings.is_proven(state)
+
+
+def file_steps(state: DriverState, wanted: Wanted) -> list[Step]:
+    return [
+        Step("file", f"{'Write' if text is not None else 'Remove'} {path}", {"path": path, "text": text})
+        for path, text in findings.outdated_files(state, wanted).items()
+    ]
+
+
+def _install(state: DriverState, wanted: Wanted, reasons: t.Sequence[str]) -> list[Step]:
+    target = state.target
+    kernel = target.release if target else ""
+    steps = []
+    if state.gpu.packages:
+        names = [package.name for package in state.gpu.packages]
+        steps.append(Step("purge", f"Purge the distribution's driver: {', '.join(names)}", {"names": names}))
+    if _stale_dkms(state, wanted):
+        title = f"Remove nvidia/{wanted.version} from DKMS, left there by another installation"
+        steps.append(Step("forget", title, {"version": wanted.version}))
+    if _clear_first(state, wanted):
+        steps += [uninstall_step(state, busy=wanted.allow_running or not state.runs_target)] if state.record else []
+        steps.append(Step("sweep", "Remove the parts of a driver that nothing has a record of"))
+    place = refusals.work_place(state, wanted)
+    params = {
+        "directory": f"{place.path if place else wanted.work_directories[0]}/{WORK}",
+        "arguments": installer_arguments(state, wanted),
+        "kernel": kernel,
+        "stop_services": findings.must_unload(state),
+    }
+    steps.append(Step("install", f"Install {wanted.title} for {kernel}: {'; '.join(reasons)}", params))
+    others = [k.release for k in findings.served_kernels(state, wanted) if k.release != kernel]
+    steps += [_build(other, "the .run only serves one kernel") for other in others]
+    return [*steps, Step("tidy", "Remove what other driver versions have left in DKMS and among the libraries")]
+
+
+def installer_arguments(state: DriverState, wanted: Wanted) -> list[str]:
+    """Return nvidia-installer's options; it has to be started in its own directory, or -M is refused."""
+    target = state.target
+    arguments = ["--silent", "-M", wanted.flavour, "--dkms", "--no-x-check", "--disable-nouveau"]
+    arguments += ["--no-rebuild-initramfs"]  # it would do so before it copies the new files; there is a step for it
+    if not wanted.compat32:
+        arguments.append("--no-install-compat32-libs")
+    pair = findings.signing_pair(state, wanted)
+    if pair:
+        arguments += [f"--module-signing-secret-key={pair[0]}", f"--module-signing-public-key={pair[1]}"]
+    if target and target.release != state.host.running_kernel:
+        arguments.append(f"--kernel-name={target.release}")
+    loaded = state.gpu.driver_loaded is not None
+    beside = bool(state.gpu.conflicting) or (loaded and (wanted.allow_running or not state.runs_target))
+    if beside:
+        arguments.append("--allow-installation-with-running-driver")
+    if beside or not state.runs_target:
+        arguments.append("--skip-module-load")
+    return arguments
+
+
+def uninstall_step(state: DriverState, *, busy: bool) -> Step:
+    told = (state.record.version if state.record else None) or "with a damaged record"
+    return Step("uninstall", f"Uninstall driver {told}", {"busy": busy})
+
+
+def _build(kernel: str, reason: str) -> Step:
+    return Step("build", f"Build and install the module for {kernel} with DKMS: {reason}", {"kernel": kernel})
+
+
+def _clean_up(state: DriverState, wanted: Wanted) -> list[Step]:
+    """Remove other versions, which DKMS would rebuild for each new kernel and ldconfig could prefer."""
+    steps = []
+    others = sorted({entry.version for entry in state.dkms if entry.version != wanted.version})
+    steps += [Step("forget", f"Remove nvidia/{old} from DKMS", {"version": old}) for old in others]
+    strays = [path for path, version in state.strays if version != wanted.version]
+    if strays:
+        versions = sorted({version for path, version in state.strays if path in strays})
+        title = f"Remove {len(strays)} libraries that driver {', '.join(versions)} left behind"
+        steps.append(Step("strays", title, {"paths": strays}))
+    return steps
+
+
+def _services(state: DriverState, wanted: Wanted) -> list[Step]:
+    if not (wanted.persistenced and state.systemd):
+        return []
+    running = state.unit_active or not findings.can_load_now(state) or state.gpu.driver_loaded is None
+    if state.account and state.unit_enabled and running and files.UNIT not in findings.outdated_files(state, wanted):
+        return []
+    return [Step("service", f"Enable {files.UNIT_NAME} under its own account")]
+
+
+def initramfs_steps(state: DriverState, *, touched: bool) -> list[Step]:
+    stale = findings.stale_initramfs(state)
+    if stale:
+        told = "; ".join(f"{kernel}: {reason}" for kernel, reason in stale.items())
+        return [Step("initramfs", f"Update the initramfs: {told}")]
+    images = [kernel.initramfs for kernel in state.kernels if kernel.initramfs and kernel.initramfs.modules]
+    return [Step("initramfs", "Update the initramfs where it holds graphics drivers")] if touched and images else []
+
+
+__all__ = [
+    "PREPARING",
+    "WORK",
+    "fetch_step",
+    "file_steps",
+    "initramfs_steps",
+    "installer_arguments",
+    "plan_change",
+    "uninstall_step",
+]

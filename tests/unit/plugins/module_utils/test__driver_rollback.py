@@ -1,0 +1,191 @@
+# Copyright: (c) 2026, gpulab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Keeping a way back, going it, and what the account of it says; the whole of it runs on hosts in tests/faults."""
+
+from __future__ import annotations
+
+import typing as t
+from pathlib import Path
+
+import pytest
+
+import driverhost
+from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_files as files
+from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_journal as journals
+from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_rollback as rollback
+from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_state as states
+from ansible_collections.gpulab.workstation.plugins.module_utils._driver_journal import Journal, Phase
+from ansible_collections.gpulab.workstation.plugins.module_utils._driver_wanted import Wanted
+from ansible_collections.gpulab.workstation.plugins.module_utils._errors import OperatorError
+from ansible_collections.gpulab.workstation.plugins.module_utils._plan import Step
+from driver_states import RELEASE, SHA, VERSION, described, wanted
+from fakehost import FakeHost
+
+NEW = "590.48.01"
+FILE = f"/var/cache/gpulab/{SHA[:12]}/{RELEASE['file']}"
+
+
+def new(host: FakeHost, text: str = "new") -> Wanted:
+    """Return the wish for another driver, whose .run is in the cache."""
+    host.add("/srv/new.run", text)
+    digest = host.sha256("/srv/new.run") or ""
+    host.add(f"/var/cache/gpulab/{digest[:12]}/new.run", text)
+    return wanted(release={"version": NEW, "file": "new.run", "sha256": digest, "sources": []})
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> FakeHost:
+    """Return a host on which a driver is installed, proven, and kept."""
+    host = FakeHost(tmp_path)
+    driverhost.add_driver(host)
+    host.commands["cp"] = lambda command: copy(host, command)
+    return host
+
+
+def copy(host: FakeHost, command: tuple[str, ...]) -> tuple[int, str, str]:
+    host.write_chunks(command[-1], [host.read_bytes(command[-2]) or b""])
+    return 0, "", ""
+
+
+def account(host: FakeHost) -> Journal:
+    journal = rollback.read_journal(host)
+    assert journal is not None
+    return journal
+
+
+def fail(host: FakeHost, ask: Wanted, action: str, applied: list[str] | None = None) -> str:
+    """Let a step fail and return what the operator reads."""
+    error = OperatorError(found="the disk is full.", expected="room.", action="free some.")
+    applied = [] if applied is None else applied
+    with pytest.raises(OperatorError) as caught:
+        rollback.after_failure(host, ask, Step(action, ""), error, lambda _, step: applied.append(step.action))
+    return str(caught.value)
+
+
+def test_a_commit_keeps_the_run_and_drops_what_no_way_back_leads_to(host: FakeHost) -> None:
+    ask = new(host)
+    host.add(f"{journals.KEPT}/dddddddddddd/older.run", "x")
+    rollback.begin(host, ask, described())
+    rollback.commit(host, ask, lambda _: None, awaits_restart=False)
+    assert ask.artefact is not None
+    assert host.listdir(journals.KEPT) == sorted([ask.artefact.sha256[:12], SHA[:12]])
+    assert account(host).phase is Phase.DONE
+    assert journals.parse_installed(host.read_text(journals.INSTALLED)) == {**journals.describe(ask), "sources": []}
+    before = driverhost.tree(host)
+    rollback.commit(host, ask, lambda _: None, awaits_restart=False)
+    assert driverhost.tree(host) == before
+
+
+def test_a_driver_that_waits_for_its_restart_is_noted_with_the_boot(host: FakeHost) -> None:
+    host.add("/proc/sys/kernel/random/boot_id", "8ffc94db-e9f7-4eb4-8699-ebb6c3e39429\n")
+    host.add("/proc/1/stat", "1 (systemd) S " + " ".join(map(str, range(4, 30))))
+    ask = new(host)
+    rollback.begin(host, ask, described())
+    rollback.commit(host, ask, lambda _: None, awaits_restart=True)
+    assert account(host).phase is Phase.INSTALLED
+    assert account(host).boot.startswith("8ffc94db-e9f7-4eb4-8699-ebb6c3e39429/")
+    rollback.commit(host, ask, lambda _: None, awaits_restart=False)
+    assert [event.phase for event in account(host).events] == ["replacing", "installed", "done"]
+
+
+def test_a_change_that_was_killed_goes_on_in_its_account(host: FakeHost) -> None:
+    ask = new(host)
+    for _ in range(2):
+        rollback.begin(host, ask, described())
+    assert [event.why for event in account(host).events] == ["", "continued"]
+
+
+def test_a_failure_before_the_old_driver_was_touched_is_told_as_it_is(host: FakeHost) -> None:
+    assert "put back" not in fail(host, new(host), "try_build")
+    assert not host.exists(journals.JOURNAL)
+
+
+@pytest.mark.parametrize("action", ["file", "purge", "install", "build", "prove", "load"])
+def test_a_failure_after_it_puts_the_old_driver_back(host: FakeHost, action: str) -> None:
+    ask = new(host)
+    rollback.begin(host, ask, described())
+    host.remove(files.MODPROBE)
+    applied: list[str] = []
+
+    def apply(_: Wanted, step: Step) -> None:
+        applied.append(step.action)
+        host.add(step.params["path"], step.params["text"])
+
+    error = OperatorError(found="the disk is full.", expected="room.", action="free some.")
+    with pytest.raises(OperatorError) as caught:
+        rollback.after_failure(host, ask, Step(action, ""), error, apply)
+    assert applied == ["file"]
+    assert caught.value.found == (
+        f"the disk is full. Driver {VERSION} (open) was put back; the host works as before."
+    )  # fmt: skip
+    told = account(host)
+    assert (told.phase, told.put_back, told.why) == (Phase.ROLLED_BACK, VERSION, "the disk is full.")
+    assert told.after_restart is False
+
+
+def test_a_driver_that_waits_for_its_restart_is_only_given_up_where_it_cannot_be_loaded(host: FakeHost) -> None:
+    ask = new(host)
+    rollback.begin(host, ask, described())
+    rollback.commit(host, ask, lambda _: None, awaits_restart=True)
+    host.add(journals.INSTALLED, journals.installed_text(wanted()))
+    assert "put back" not in fail(host, ask, "service")
+    assert f"Driver {VERSION} (open) was put back" in fail(host, ask, "load")
+    assert account(host).after_restart is True
+
+
+def test_without_a_way_back_the_account_says_so(host: FakeHost) -> None:
+    ask = new(host)
+    rollback.begin(host, ask, None)
+    assert "put back" not in fail(host, ask, "install")
+    assert account(host).phase is Phase.FAILED
+    assert account(host).why == "the disk is full."
+
+
+def test_a_way_back_that_fails_is_told_with_both_reasons_and_left_to_the_next_run(host: FakeHost) -> None:
+    ask = new(host)
+    rollback.begin(host, ask, described())
+    host.remove("/usr/bin/nvidia-smi")
+    applied: list[str] = []
+    message = fail(host, ask, "install", applied)
+    assert "try_build" not in applied
+    assert "packages" not in applied
+    assert f"the disk is full. And driver {VERSION} (open modules) could not be put back: " in message
+    assert "the next run first goes on with putting it back" in message
+    assert account(host).phase is Phase.ROLLING_BACK
+
+
+def test_an_error_of_the_file_system_counts_as_well(host: FakeHost) -> None:
+    ask = new(host)
+    rollback.begin(host, ask, described())
+    with pytest.raises(OperatorError, match="No space left on device. Driver"):
+        rollback.after_failure(host, ask, Step("file", ""), OSError(28, "No space left on device"), lambda *_: None)
+
+
+def test_a_restart_is_asked_for_where_the_old_module_is_not_the_loaded_one(host: FakeHost) -> None:
+    ask = new(host)
+    rollback.begin(host, ask, described())
+    reasons = (f"driver {NEW} (open) is loaded, {VERSION} is installed",)
+    host.commands["systemd-detect-virt"] = (1, "none\n", "")
+    host.remove("/run/systemd/container")
+    host.add("/proc/sys/kernel/osrelease", f"{driverhost.KERNEL}\n")
+    loaded = f"NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  {NEW}  Release Build\n"
+    host.add("/proc/driver/nvidia/version", loaded)
+    message = fail(host, ask, "load")
+    assert f"a restart is requested ({reasons[0]})" in message
+    assert host.read_text("/run/gpulab/restart-required.d/gpu_driver") == f"{reasons[0]}\n"
+
+
+def test_the_account_of_another_driver_is_not_touched(host: FakeHost) -> None:
+    rollback.begin(host, new(host), described())
+    assert "put back" not in fail(host, wanted(), "install")
+    assert account(host).phase is Phase.REPLACING
+
+
+def test_nothing_is_put_back_without_an_account(host: FakeHost) -> None:
+    with pytest.raises(OperatorError, match="does not say which driver was there before"):
+        rollback.roll_back(host, wanted(), "x.", t.cast("t.Any", None), after_restart=False)
+
+
+def test_a_marker_is_no_part_of_the_account() -> None:
+    assert states.parse_marker(journals.installed_text(wanted())) is None
