@@ -76,4 +76,11 @@ def owned_by_packages(host: Host, paths: t.Sequence[str]) -> set[str]:
     return {spelled[path] for path in told if path in spelled}
 
 
-__all__ = ["INSTALLER_FILES", "LIBRARIES", "leftovers", "owned_by_packages"]
+def package_of(host: Host, path: str) -> str:
+    """Return the package that dpkg has a file from, under the name with or without /usr; empty where there is none."""
+    answer = host.run(["dpkg-query", "--search", path, path.removeprefix("/usr")], timeout_s=120).stdout
+    names = (line.partition(": ") for line in answer.splitlines())
+    return next((name for name, _, told in names if told.strip() in (path, path.removeprefix("/usr"))), "")
+
+
+__all__ = ["INSTALLER_FILES", "LIBRARIES", "leftovers", "owned_by_packages", "package_of"]

@@ -48,6 +48,7 @@ CHECKS: dict[str, CheckKind] = {
     "driver_loaded": CheckKind(needs_gpu=True),
     "driver_on_disk": CheckKind(needs_gpu=True),
     "driver_libraries": CheckKind(needs_gpu=True),
+    "driver_drift": CheckKind(needs_gpu=False),
     "firmware": CheckKind(needs_gpu=True),
     "cards": CheckKind(needs_gpu=True),
     "kernel_log": CheckKind(needs_gpu=True),

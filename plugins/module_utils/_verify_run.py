@@ -10,6 +10,7 @@ import typing as t
 from ansible_collections.gpulab.workstation.plugins.module_utils import (
     _verify_code_family,
     _verify_diffusion_family,
+    _verify_drift_family,
     _verify_endurance_family,
     _verify_kernel_log_family,
     _verify_layers_family,
@@ -35,6 +36,7 @@ LOCK = "/run/gpulab/verify.lock"
 # In the order in which they are made: what the later ones need is looked at first.
 FAMILIES: tuple[Family, ...] = (
     _verify_layers_family.FAMILY,
+    _verify_drift_family.FAMILY,
     _verify_code_family.FAMILY,
     _verify_memory_family.FAMILY,
     _verify_torch_family.FAMILY,
