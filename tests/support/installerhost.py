@@ -158,12 +158,13 @@ class DriverHost:
         *,
         package: Path | None,
         shim: bool = True,
+        look: bool = True,
         real_systemctl: bool = False,
         kernel: str = "",
         log: str = "/var/log/nvidia-installer.log",
         **sizes: str,
     ) -> Outcome:
-        """Run a shell script as root in /opt/pkg of this host, with an empty stdin; look at the host afterwards.
+        """Run a shell script as root in /opt/pkg of this host, with an empty stdin; then look at the host, or not.
 
         Sizes make a file system small: ``root_size``, ``temporary_size`` and ``package_size``, as mount(8) takes them.
         """
@@ -180,12 +181,12 @@ class DriverHost:
         (self.out / "script.sh").write_text(f"cd /opt/pkg\n{script}\n")
         words = [f"{name}={value}" for name, value in environment.items()]
         inside = shlex.join(["chroot", str(root), "env", "-i", *words])
-        look = f"{inside} python3 -I /{TOOLS}/state.py {here.kernel} {log} > {self.out}/state.json"
+        looking = f"{inside} python3 -I /{TOOLS}/state.py {here.kernel} {log} > {self.out}/state.json"
         program = f"{inside} sh /{TOOLS}/out/script.sh </dev/null && status=0 || status=$?"
-        full = "\n".join(["set -e", *mounts, program, look, "exit $status"])
+        full = "\n".join(["set -e", *mounts, program, *([looking] if look else []), "exit $status"])
         command = [*_os_packages.as_root(), *_isolated(full)]
         done = subprocess.run(command, capture_output=True, check=False, stdin=subprocess.DEVNULL)
-        seen = json.loads((self.out / "state.json").read_text())
+        seen = json.loads((self.out / "state.json").read_text()) if look else {"state": {}, "log": ""}
         # Decoded here, because text mode would make line ends of the carriage returns of progress bars.
         return Outcome(done.returncode, done.stdout.decode(), done.stderr.decode(), seen["state"], seen["log"])
 

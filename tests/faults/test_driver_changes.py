@@ -1,0 +1,275 @@
+# Copyright: (c) 2026, gpulab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Changes of the driver on hosts that are layers: from everything that can be there, and back where one fails.
+
+What a host looks like afterwards is compared file by file with a host on which nothing has ever gone wrong.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import typing as t
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from driverlayers import INSTALL, NEW, NEXT, OLD, REFUSING, STOCK, Change, DriverLayers, differences
+from installerhost import DriverHost, run_as_root
+
+LIB = "/usr/lib/x86_64-linux-gnu"
+KEPT = "/var/lib/gpulab/driver/kept"
+# What a change legitimately leaves behind: fetched files and the way back, of which the account says which is which.
+ALSO_THERE = ("/var/cache/gpulab/", f"{KEPT}/", "/root/")
+
+
+@dataclass(frozen=True)
+class Driven:
+    """A host with the old driver, the layers to start a test from, and its file tree."""
+
+    layers: DriverLayers
+    bare: list[Path]
+    bare_tree: dict[str, str]
+    below: list[Path]
+    tree: dict[str, str]
+
+    def host(self, damage: str = "") -> DriverHost:
+        """Return a host with the driver, and something done to it."""
+        host = self.layers.host(self.below)
+        if damage:
+            self.layers.sh(host, damage.replace("KERNEL", self.layers.kernel))
+        return host
+
+    def ask(self, host: DriverHost, version: str = OLD, **params: t.Any) -> Change:
+        """Apply the role's code."""
+        return self.layers.change(host, **{"release": self.layers.release(version), **params})
+
+    def differs(self, host: DriverHost) -> list[str]:
+        """Return what is not as on the undisturbed host."""
+        return [line for line in differences(self.tree, self.layers.tree(host)) if not line.startswith(ALSO_THERE)]
+
+
+@pytest.fixture(scope="module")
+def driven() -> Iterator[Driven]:
+    """Install the old driver on a bare workstation."""
+    directory = Path(tempfile.mkdtemp(prefix="gpulab-changes-", dir="/var/tmp"))
+    try:
+        layers = DriverLayers(directory)
+        workstation = layers.workstation()
+        host = layers.host(workstation.layers)
+        done = layers.change(host, release=layers.release(OLD))
+        assert (done.failure, done.rest) == ("", [])
+        layers.release(NEW)
+        yield Driven(layers, workstation.layers, layers.tree(workstation), host.layers, layers.tree(host))
+    finally:
+        run_as_root(["rm", "-rf", "--one-file-system", str(directory)])
+
+
+STALE = "570.1.2"
+ENTRY = (
+    f"cp -a /usr/src/nvidia-{OLD} /usr/src/nvidia-{STALE}; sed -i s/{OLD}/{STALE}/ /usr/src/nvidia-{STALE}/dkms.conf;"
+    f" dkms add -m nvidia -v {STALE}"
+)
+# What is done to the host, and what gpu_verify says about it before it is cured.
+DAMAGES: dict[str, tuple[str, str]] = {
+    "dkms-added-but-not-built": (
+        (f"rm -rf /var/lib/nvidia; dkms remove nvidia/{OLD} --all; rm -f {LIB}/libcuda.so.1;"
+        f" mkdir -p /usr/src/nvidia-{OLD}; dkms add -m nvidia -v {OLD} || true"),
+        "no driver from a .run is installed",
+    ),
+    "record-lost": ("rm -rf /var/lib/nvidia", "no driver from a .run is installed"),
+    "record-of-a-run-killed-at-dkms-import": (
+        "sed -i 2q /var/lib/nvidia/log; rm /lib/modules/KERNEL/updates/dkms/*",
+        "the record of the installation, /var/lib/nvidia/log, is damaged",
+    ),
+    "modules-removed-from-one-kernel": (
+        "rm /lib/modules/KERNEL/updates/dkms/nvidia*.ko", "the module of kernel KERNEL: "
+    ),
+    "module-truncated": ("truncate -s 1000 /lib/modules/KERNEL/updates/dkms/nvidia.ko", "the module of kernel KERNEL"),
+    "dkms-entry-removed": (f"dkms remove nvidia/{OLD} --all", f"DKMS does not know nvidia/{OLD}"),
+    "two-versions-in-dkms": (
+        f"{ENTRY}; dkms install -m nvidia -v {STALE} -k KERNEL --force", f"DKMS has another driver, nvidia/{STALE}"
+    ),
+    "stale-dkms-of-another-version": (ENTRY, f"DKMS has another driver, nvidia/{STALE}"),
+    "library-overwritten-by-a-package": (
+        f"""mkdir -p /root/libcuda1/DEBIAN /root/libcuda1{LIB}; cp /usr/bin/true /root/libcuda1{LIB}/libcuda.so.{OLD}
+cd /root; printf 'Package: libnvidia-compute-535\\nVersion: 1\\nArchitecture: all\\nMaintainer: lab <l@example.org>\\n\
+Description: x\\n' > libcuda1/DEBIAN/control; dpkg-deb -b libcuda1; dpkg -i libcuda1.deb""",
+        "(the file belongs to the package libnvidia-compute-535 now)",
+    ),
+    "library-of-another-version": (
+        f"cp {LIB}/libnvidia-ml.so.{OLD} {LIB}/libnvidia-ml.so.999.99.99; ldconfig", "libnvidia-ml.so.999.99.99"
+    ),
+    "killed-while-copying": (
+        f"rm -f /usr/bin/nvidia-smi {LIB}/libnvidia-* /var/lib/gpulab/driver/proven.json; ldconfig",
+        "/usr/bin/nvidia-smi is missing or empty",
+    ),
+    "second-driver-by-hand": (
+        (f"sh /{STOCK}/NVIDIA-Linux-x86_64-{NEW}.run --silent -M open --dkms --skip-module-load --no-x-check"
+        " --kernel-name=KERNEL"),
+        f"a driver {NEW} was installed over it from another .run",
+    ),
+    "settings-changed": (
+        ("echo > /etc/modprobe.d/50-gpulab-nvidia.conf; rm /etc/apt/preferences.d/50-gpulab-nvidia;"
+        " systemctl disable nvidia-persistenced.service"),
+        "/etc/apt/preferences.d/50-gpulab-nvidia was changed; nvidia-persistenced.service is not enabled",
+    ),
+}  # fmt: skip
+
+
+# One of each kind runs every time; the others need the same code of the role.
+ALWAYS = {"record-lost", "modules-removed-from-one-kernel", "library-overwritten-by-a-package",
+          "killed-while-copying", "second-driver-by-hand"}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [pytest.param(*case, id=name, marks=[] if name in ALWAYS else pytest.mark.whole) for name, case in DAMAGES.items()],
+)
+def test_damage_is_named_by_gpu_verify_and_cured_by_gpu_driver(driven: Driven, damage: str, words: str) -> None:
+    host = driven.host(damage)
+    outcome, why = driven.layers.drift(host)
+    assert words.replace("KERNEL", driven.layers.kernel) in why
+    assert outcome == ("warn" if "preferences.d" in words else "fail")
+    done = driven.ask(host)
+    assert done.made, "nothing was found"
+    assert (done.failure, done.rest) == ("", [])
+    assert driven.differs(host) == []
+    assert driven.layers.drift(host)[0] == "pass"
+
+
+def test_an_account_that_was_lost_is_written_again(driven: Driven) -> None:
+    host = driven.host("rm -r /var/lib/gpulab")
+    assert driven.layers.drift(host)[0] == "not_proven"
+    done = driven.ask(host)
+    assert (done.failure, done.rest) == ("", [])
+    assert driven.differs(host) == []
+
+
+def test_another_version_replaces_it_and_back(driven: Driven) -> None:
+    host = driven.host()
+    done = driven.ask(host, NEW)
+    assert (done.failure, done.rest) == ("", [])
+    there = driven.layers.sh(host, f"dkms status; ls {LIB} /usr/src /lib/firmware/nvidia")
+    assert OLD not in there
+    assert NEW in there
+    assert driven.layers.account(host)["origin"]["version"] == OLD
+    assert len(driven.layers.sh(host, f"ls {KEPT}").split()) == 2
+    assert driven.ask(host, NEW).actions == []
+    assert driven.ask(host).failure == ""
+    assert driven.differs(host) == []
+
+
+def test_the_flavour_changes_for_a_card_that_allows_it_and_back(driven: Driven) -> None:
+    host = driven.host()
+    done = driven.ask(host, flavour="proprietary")
+    assert (done.failure, done.rest) == ("", [])
+    for kernel in (driven.layers.kernel, NEXT):
+        assert driven.layers.sh(host, f"modinfo -k {kernel} -F license nvidia") == "NVIDIA\n"
+    assert driven.layers.account(host)["origin"]["flavour"] == "open"
+    assert driven.ask(host).failure == ""
+    assert driven.differs(host) == []
+
+
+def test_a_driver_of_another_version_installed_by_hand_is_taken_over(driven: Driven) -> None:
+    host = driven.layers.host(driven.bare)
+    run = f"/{STOCK}/NVIDIA-Linux-x86_64-{NEW}.run --silent -M proprietary --dkms --skip-module-load --no-x-check"
+    driven.layers.sh(host, f"{INSTALL} > /dev/null; sh {run} --kernel-name={NEXT}")
+    done = driven.ask(host)
+    assert (done.failure, done.rest) == ("", [])
+    assert {"uninstall", "sweep", "build"} <= set(done.actions)
+    assert driven.differs(host) == []
+
+
+def test_removal_leaves_no_trace(driven: Driven) -> None:
+    host = driven.host(f"echo altered >> {LIB}/libcuda.so.{OLD}; dkms build -m nvidia -v {OLD} -k KERNEL --force")
+    done = driven.ask(host, state="absent")
+    assert (done.failure, done.rest) == ("", [])
+    packages = driven.layers.host(driven.bare)
+    driven.layers.sh(packages, f"{INSTALL} make > /dev/null")
+    left = differences(driven.layers.tree(packages), driven.layers.tree(host))
+    own = [line for line in left if any(word in line.partition(":")[0] for word in ("nvidia", "gpulab", "libcuda"))]
+    assert [line.partition(":")[0] for line in own] == ["/var/log/gpulab", "/var/log/gpulab/gpu_driver.log"]
+    assert "nvidia" not in driven.layers.sh(host, "cat /etc/passwd /etc/group; ls /var/lib/dkms; ldconfig -p")
+
+
+HALF = f"""mv /usr/sbin/dkms /usr/sbin/dkms.real
+cat > /usr/sbin/dkms << 'END'
+#!/bin/sh
+case " $* " in *" install "*{NEW}*KERNEL*) echo "Error! Bad return status" >&2; exit 10;; esac
+exec /usr/sbin/dkms.real "$@"
+END
+chmod 755 /usr/sbin/dkms"""
+UNPROVEN = f"""cat > /usr/local/bin/ldconfig << 'END'
+#!/bin/sh
+/sbin/ldconfig "$@" | {{ if [ -e {LIB}/libcuda.so.{NEW} ]; then grep -v libnvidia-ml; else cat; fi; }}
+END
+chmod 755 /usr/local/bin/ldconfig"""
+FAULTS = {
+    "dkms-refuses-and-the-installer-says-0": (REFUSING, "DKMS refused the modules: dkms: database is locked"),
+    "one-of-two-kernels": (HALF, f"DKMS could not build nvidia/{NEW} for KERNEL"),
+    "proof": (UNPROVEN, "the linker finds no libnvidia-ml.so.1"),
+}
+
+
+@pytest.mark.parametrize(("fault", "words"), FAULTS.values(), ids=FAULTS)
+def test_a_change_that_fails_half_way_is_taken_back(driven: Driven, fault: str, words: str) -> None:
+    host = driven.host(fault)
+    broken = driven.layers.tree(host)
+    words = words.replace("KERNEL", driven.layers.kernel)
+    done = driven.ask(host, NEW)
+    assert words in done.failure
+    assert f"Driver {OLD} (open) was put back; the host works as before" in done.failure
+    changed = differences(broken, driven.layers.tree(host))
+    assert [line for line in changed if not line.startswith(ALSO_THERE)] == []
+    account = driven.layers.account(host)
+    assert (account["phase"], account["put_back"]) == ("rolled_back", OLD)
+    assert [event["phase"] for event in account["events"]] == ["replacing", "rolling_back", "rolled_back"]
+    assert words in account["why"]
+    assert driven.ask(host).actions == []
+
+
+def test_the_way_back_takes_no_network_and_no_cache(driven: Driven) -> None:
+    host = driven.host(f"{REFUSING}\nrm -r /var/cache/gpulab")
+    fault = {**driven.layers.release(OLD), "sources": ["http://127.0.0.1:9/gone.run"]}
+    assert driven.ask(host, release=fault).actions == []
+    assert "was put back" in driven.ask(host, NEW).failure
+    assert driven.differs(host)[1:] == [] or all("dkms" in line for line in driven.differs(host))
+
+
+def test_a_damaged_copy_is_not_put_back_but_the_cached_one_is(driven: Driven) -> None:
+    spoil = "for file in $(find {} -name '*.run'); do cp $file $file.new; echo x >> $file.new; mv $file.new $file; done"
+    host = driven.host(f"{REFUSING}\n{spoil.format(KEPT)}")
+    assert "was put back" in driven.ask(host, NEW).failure
+    host = driven.host(f"{REFUSING}\n{spoil.format(KEPT)}\n{spoil.format('/var/cache/gpulab')}")
+    done = driven.ask(host, NEW)
+    assert "could not be put back: no source gave" in done.failure
+    assert driven.layers.account(host)["phase"] == "rolling_back"
+    driven.layers.sh(host, f"cp /{STOCK}/NVIDIA-Linux-x86_64-{OLD}.run {KEPT}/*/")
+    again = driven.ask(host, NEW)
+    assert "was put back; the host works as before" in again.failure
+    assert "database is locked" in again.failure
+    assert driven.ask(host).actions == []
+
+
+def test_modules_that_cannot_be_built_leave_the_old_driver(driven: Driven) -> None:
+    host = driven.host("echo '#error no such kernel' >> $(ls /usr/src/linux-headers-*-common/include/linux/module.h)")
+    done = driven.ask(host, NEW)
+    assert "cannot be built for" in done.failure
+    assert "#error no such kernel" in done.failure
+    assert "The present driver is as it was" in done.failure
+    assert [action for action, _ in done.made] == ["fetch", "extract", "try_build"]
+    assert driven.layers.account(host)["phase"] == "done"
+
+
+def test_a_first_driver_that_fails_leaves_none_and_says_so(driven: Driven) -> None:
+    host = driven.layers.host(driven.bare)
+    driven.layers.sh(host, f"{INSTALL} > /dev/null\n{REFUSING}")
+    done = driven.ask(host, NEW)
+    assert "database is locked" in done.failure
+    assert "put back" not in done.failure
+    assert driven.layers.account(host)["phase"] == "failed"
+    driven.layers.sh(host, "mv /usr/sbin/dkms.real /usr/sbin/dkms")
+    again = driven.ask(host, NEW)
+    assert (again.failure, again.rest) == ("", [])

@@ -1,0 +1,130 @@
+# Copyright: (c) 2026, gpulab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A change of the driver that is killed anywhere and run again ends like one that was not disturbed.
+
+Every change that an undisturbed run makes, those of a way back among them, is killed at its start, in its middle and at
+its end (a new step is covered by itself). What is compared is every file of the host: path, kind, mode, owner, target
+and content; and what the host's account says. A kill is SIGKILL of everything that runs on the host.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import typing as t
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from driverlayers import INSTALL, NEW, NEXT, OLD, REFUSING, STOCK, Change, DriverLayers, differences
+from installerhost import DriverHost, run_as_root
+
+MOMENTS = ("start", "middle", "end")
+# A driver of another version installed by hand, a distribution's driver, and an entry in DKMS that nothing claims.
+MIXED = f"""{INSTALL} > /dev/null
+sh /{STOCK}/NVIDIA-Linux-x86_64-{NEW}.run --silent -M proprietary --dkms --skip-module-load --no-x-check \
+  --kernel-name={NEXT}
+cp -a /usr/src/nvidia-{NEW} /usr/src/nvidia-{OLD}
+sed -i s/{NEW}/{OLD}/ /usr/src/nvidia-{OLD}/dkms.conf
+dkms add -m nvidia -v {OLD}
+cd /root
+mkdir -p nvidia-driver-535/DEBIAN
+printf 'Package: nvidia-driver-535\\nVersion: 535.183.01-1\\nArchitecture: all\\nMaintainer: lab <lab@example.org>\\n\
+Description: x\\n' > nvidia-driver-535/DEBIAN/control
+dpkg-deb -b nvidia-driver-535 > /dev/null
+dpkg -i nvidia-driver-535.deb > /dev/null"""
+SCENARIOS: dict[str, tuple[bool, str, dict[str, t.Any]]] = {
+    "upgrade": (True, "", {"version": NEW}),
+    "way-back": (True, REFUSING, {"version": NEW}),
+    "first": (False, "", {"version": OLD}),
+    "takeover": (False, MIXED, {"version": OLD}),
+    "removal": (True, "", {"version": OLD, "state": "absent"}),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Undisturbed:
+    """What a change comes to when nobody kills it."""
+
+    layers: DriverLayers
+    below: list[Path]
+    params: dict[str, t.Any]
+    done: Change
+    tree: dict[str, str]
+    account: tuple[t.Any, ...]
+
+    def killed_and_run_again(self, number: int, seconds: float) -> list[str]:
+        """Return what differs after a run that was killed in a change and a second run."""
+        host = self.layers.host(self.below)
+        killed = self.layers.change(host, number, seconds, **self.params)
+        if killed.outcome.rc == 0:
+            return ["it was not killed"]
+        again = self.layers.change(host, **self.params)
+        found = [again.failure] if again.failure != self.done.failure else []
+        account = summary(self.layers, host)
+        found += [f"account: {account}"] if account != self.account else []
+        return [*found, *again.rest, *differences(self.tree, self.layers.tree(host))]
+
+
+def summary(layers: DriverLayers, host: DriverHost) -> tuple[t.Any, ...]:
+    """Return what an account says, without times and the way to it."""
+    told = layers.account(host)
+    origin = (told.get("origin") or {}).get("version")
+    return told.get("phase"), (told.get("target") or {}).get("version"), origin, told.get("put_back"), told.get("why")
+
+
+@pytest.fixture(scope="module")
+def stock() -> Iterator[tuple[DriverLayers, list[Path], list[Path]]]:
+    """Make a bare workstation and one with a driver."""
+    directory = Path(tempfile.mkdtemp(prefix="gpulab-kills-", dir="/var/tmp"))
+    try:
+        layers = DriverLayers(directory)
+        bare = layers.workstation()
+        driven = layers.host(bare.layers)
+        assert layers.change(driven, release=layers.release(OLD)).failure == ""
+        layers.release(NEW)
+        yield layers, bare.layers, driven.layers
+    finally:
+        run_as_root(["rm", "-rf", "--one-file-system", str(directory)])
+
+
+def undisturbed(stock: tuple[DriverLayers, list[Path], list[Path]], name: str) -> Undisturbed:
+    """Make the change of a scenario without a kill."""
+    layers, bare, driven = stock
+    has_driver, prepare, asked = SCENARIOS[name]
+    params = {**asked, "release": layers.release(asked["version"])}
+    del params["version"]
+    below = driven if has_driver else bare
+    below = layers.prepare(prepare, below) if prepare else below
+    host = layers.host(below)
+    done = layers.change(host, **params)
+    assert done.rest == []
+    assert ("was put back" in done.failure) == (name == "way-back"), done.failure
+    return Undisturbed(layers, below, params, done, layers.tree(host), summary(layers, host))
+
+
+ROUNDS = [(name, number) for name in SCENARIOS for number in range(len(MOMENTS))]
+WHOLE = pytest.mark.whole
+ALWAYS = ("way-back", 1)  # begins as an upgrade does and goes on as a reinstallation
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        pytest.param(
+            *case, id=f"{case[0]}-{case[1] + 1}of{len(MOMENTS)}", marks=[] if case == ALWAYS else pytest.mark.whole
+        )
+        for case in ROUNDS
+    ],
+)
+def test_a_change_that_is_killed_anywhere_ends_like_an_undisturbed_one(
+    stock: tuple[DriverLayers, list[Path], list[Path]], name: str, number: int, subtests: pytest.Subtests
+) -> None:
+    whole = undisturbed(stock, name)
+    assert len(whole.done.made) > len(MOMENTS)
+    for at, (action, seconds) in enumerate(whole.done.made):
+        moment = MOMENTS[(at + number) % len(MOMENTS)]  # three rounds have every moment of every change
+        after = {"start": 0.0, "middle": max(seconds / 2, 0.001), "end": 3600.0}[moment]
+        with subtests.test(f"{at} {action} at its {moment}"):
+            assert whole.killed_and_run_again(at, after) == []

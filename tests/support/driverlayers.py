@@ -1,0 +1,193 @@
+# Copyright: (c) 2026, gpulab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Hosts that cost no time to copy, to change the driver on: the role's own code runs in them, as in a job's worker.
+
+A host is a layer of an overlay, so that every test starts from the same files. A kill ends every process of the host's
+namespace at once; what was written stays, synced or not. No systemd runs, and nothing can be loaded. The modules are
+built by the real compiler, but each of them only once (``driverchange/make.sh``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import time
+import typing as t
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from installerhost import DriverHost, Outcome, Workshop, run_as_root
+
+from gpulab.lab.standins.nvidia_driver import build_driver_run
+
+ROOT = Path(__file__).resolve().parents[2]
+STOCK = "opt/stock"
+_CODE = f"{STOCK}/ansible_collections/gpulab/workstation/plugins/module_utils"
+PARAMS: dict[str, t.Any] = {
+    "state": "present", "cache_directory": "/var/cache/gpulab", "work_directories": ["/var/cache/gpulab"],
+    "replace_distro_driver": True, "allow_running": False, "module_options": {"nvidia-drm": {"modeset": 1}},
+    "persistenced": True, "hold_packages": True, "compat32": False,
+}  # fmt: skip
+NEW, OLD = "595.45.04", "580.95.05"  # of the recorded runs of nvidia-installer
+NEXT = "6.1.0-99-cloud-amd64"
+INSTALL = "apt-get -q install --yes --no-install-recommends --no-download dkms"
+# A second kernel, which is the first one under another name; a graphics driver in the initramfs; a key to sign with,
+# so that a module is the same each time; tools that the role has to install; a systemd for which nothing answers.
+WORKSTATION = f"""
+one=KERNEL two={NEXT}
+cp -a /usr/src/linux-headers-$one /usr/src/linux-headers-$two
+for file in generated/utsrelease.h config/kernel.release; do
+  sed -i s/$one/$two/ /usr/src/linux-headers-$two/include/$file
+done
+mkdir -p /lib/modules/$two/kernel/drivers/video /run/systemd/system
+touch /lib/modules/$two/kernel/drivers/video/vga16fb.ko
+echo podman > /run/systemd/container
+cp -a /lib/modules/$one/modules.* /lib/modules/$one/source /lib/modules/$two
+ln -s /usr/src/linux-headers-$two /lib/modules/$two/build
+touch /boot/vmlinuz-$two
+drm=/lib/modules/$one/kernel/drivers/gpu/drm/nouveau
+mkdir -p $drm
+cp "$(find /lib/modules/$one/kernel -name '*.ko' | sort | head -1)" $drm/nouveau.ko
+echo nouveau >> /etc/initramfs-tools/modules
+depmod $one
+depmod $two
+update-initramfs -u -k $one
+openssl req -new -x509 -nodes -days 36500 -subj "/CN=DKMS module signing key" -newkey rsa:2048 \
+  -keyout /var/lib/dkms/mok.key -outform DER -out /var/lib/dkms/mok.pub 2> /dev/null
+apt-get -q remove --yes dkms > /dev/null
+mv /usr/bin/make /usr/bin/make.real
+cp /{STOCK}/make.sh /usr/bin/make
+chmod 755 /usr/bin/make
+"""
+# A DKMS that refuses the new version, and no other, at a moment when the old driver is gone.
+REFUSING = f"""mv /usr/sbin/dkms /usr/sbin/dkms.real
+cat > /usr/sbin/dkms << 'END'
+#!/bin/sh
+case " $* " in *ldtarball*{NEW}*) echo dkms: database is locked >&2; exit 1;; esac
+exec /usr/sbin/dkms.real "$@"
+END
+chmod 755 /usr/sbin/dkms"""
+# Their content differs from run to run and says nothing: notes of the linker and of dpkg, times inside an initramfs,
+# the list of directories that every run of the installer writes anew. The account of a change is compared by itself.
+_NO_CONTENT = re.compile(
+    r"/var/log/.*|/var/lib/(dpkg|apt)/.*|/var/cache/(ldconfig|apt|debconf)/.*|/etc/(passwd|group|shadow|gshadow)-"
+    r"|/boot/initrd\.img-.*|/var/lib/nvidia/dirs|/var/lib/dkms/.*/make\.log|/var/lib/gpulab/driver/transaction\.json"
+)
+_NOT_COMPARED = re.compile(r"/var/log/(apt|dpkg|nvidia|alternatives)\S*|/var/lib/dkms/nvidia/[^/]+/build.*")
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a run of the role's code on a host did: every change with its seconds, what failed, what is left to do."""
+
+    outcome: Outcome
+    made: list[tuple[str, float]] = field(default_factory=list)
+    rest: list[str] = field(default_factory=list)
+    failure: str = ""
+
+    @property
+    def actions(self) -> list[str]:
+        """The names of the changes in their order."""
+        return [action for action, _seconds in self.made]
+
+
+class DriverLayers:
+    """A workshop with the role's code and stand-ins of drivers in it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.workshop = Workshop(directory)
+        self.kernel = self.workshop.kernel
+        self.stock = self.workshop.tools / STOCK
+        shutil.copytree(ROOT / "plugins/module_utils", self.workshop.tools / _CODE)
+        shutil.copytree(ROOT / "tests/support/driverchange", self.stock, dirs_exist_ok=True)
+        (self.stock / "built").mkdir()
+        self.since = time.time()
+        self._hosts = 0
+
+    def release(self, version: str, **changes: t.Any) -> dict[str, t.Any]:
+        """Return a stand-in's entry as the catalogue would give it; its source is a path."""
+        run = self.stock / f"NVIDIA-Linux-x86_64-{version}.run"
+        if not run.exists():
+            build_driver_run(version, self.stock)
+        digest = hashlib.sha256(run.read_bytes()).hexdigest()
+        return {"version": version, "flavour": "open", "file": run.name, "size": run.stat().st_size, "sha256": digest,
+                "sources": [f"/{STOCK}/{run.name}"], "standin": True, **changes}  # fmt: skip
+
+    def host(self, below: t.Sequence[Path] = ()) -> DriverHost:
+        """Return a host that starts from these layers."""
+        self._hosts += 1
+        host = self.workshop.host(f"host-{self._hosts}", below)
+        host.plug_in(gpu=False)
+        return host
+
+    def prepare(self, script: str, below: t.Sequence[Path]) -> list[Path]:
+        """Run a script on a new host and return the layers to go on from."""
+        host = self.host(below)
+        self.sh(host, script)
+        return host.layers
+
+    def workstation(self) -> DriverHost:
+        """Return a host with two kernels and without a driver, as an operator would hand it to the role."""
+        host = self.host()
+        self.sh(host, WORKSTATION.replace("KERNEL", self.kernel))
+        return host
+
+    def sh(self, host: DriverHost, script: str) -> str:
+        """Run a script on a host and return what it prints."""
+        done = host.run(f"set -e\n{script}", package=None, look=False, real_systemctl=True)
+        if done.rc:
+            raise AssertionError(f"{script!r} ended with {done.rc}: {done.stdout}{done.stderr}")
+        return done.stdout
+
+    def change(self, host: DriverHost, *kill: float, prepare: str = "", **params: t.Any) -> Change:
+        """Apply the role's code; ``kill`` is the number of the change to die in, and after how many seconds of it."""
+        asked, words = json.dumps({**PARAMS, **params}), " ".join(map(str, kill))
+        script = f"{prepare}\ncd /{STOCK} && python3 -B worker.py '{asked}' {words}"
+        done = host.run(script, package=None, look=False, real_systemctl=True)
+        self._share_what_was_built(host)
+        if done.rc == 0:
+            told = json.loads(done.stdout.splitlines()[-1])
+            return Change(done, [(action, seconds) for action, seconds in told["made"]], told["rest"], told["failure"])
+        if not kill:
+            raise AssertionError(f"the worker ended with {done.rc}: {done.stdout}{done.stderr}")
+        return Change(done)
+
+    def _share_what_was_built(self, host: DriverHost) -> None:
+        """Take modules that were built on this host to those that all hosts see; nothing is mounted now."""
+        built = host.layer / STOCK / "built"
+        for path in built.glob("*"):
+            if re.fullmatch(r"[0-9a-f]{16}", path.name) and not (self.stock / "built" / path.name).exists():
+                path.rename(self.stock / "built" / path.name)
+        run_as_root(["rm", "-rf", "--one-file-system", str(host.layer / "opt")])
+
+    def tree(self, host: DriverHost) -> dict[str, str]:
+        """Return every file of a host with all that has to be the same."""
+        found = json.loads(self.sh(host, f"python3 -B /{STOCK}/tree.py {self.since}"))
+        return {
+            path: re.sub(r" [0-9a-f]{64}$", "", told) if _NO_CONTENT.fullmatch(path) else told
+            for path, told in found.items()
+            if not _NOT_COMPARED.fullmatch(path)
+        }
+
+    def drift(self, host: DriverHost) -> tuple[str, str]:
+        """Return outcome and words of gpu_verify's check on a host."""
+        outcome, why = json.loads(self.sh(host, f"cd /{STOCK}; python3 -B drift.py"))
+        return outcome, why
+
+    def account(self, host: DriverHost) -> dict[str, t.Any]:
+        """Return the host's account of the last change."""
+        told = self.sh(host, "cat /var/lib/gpulab/driver/transaction.json 2> /dev/null || echo '{}'")
+        found: dict[str, t.Any] = json.loads(told)
+        return found
+
+
+def differences(one: dict[str, str], other: dict[str, str]) -> list[str]:
+    """Return the files that differ, as ``diff`` would."""
+    changed = sorted(path for path in one.keys() | other.keys() if one.get(path) != other.get(path))
+    return [f"{path}: {one.get(path, 'not there')} | {other.get(path, 'not there')}" for path in changed]
+
+
+__all__ = ["INSTALL", "NEW", "NEXT", "OLD", "REFUSING", "STOCK", "Change", "DriverLayers", "differences"]
