@@ -43,6 +43,8 @@ _MODULE_NAMES: t.Final[dict[Flavour, str]] = {
     "proprietary": "NVIDIA UNIX x86_64 Kernel Module",
 }
 
+_PARAMETERS = {"nvidia-drm": "static bool modeset;\nmodule_param(modeset, bool, 0400);\n\n"}
+
 # What the libraries answer: CUDA_ERROR_NO_DEVICE and NVML_ERROR_DRIVER_NOT_LOADED, and nothing else is there.
 _CUDA_FUNCTIONS = {"cuInit": 100}
 _NVML_FUNCTIONS = {"nvmlInit": 9, "nvmlInit_v2": 9, "nvmlInitWithFlags": 9}
@@ -157,7 +159,7 @@ def _module_sources(version: str, flavour: Flavour) -> list[_File]:
     files = [_File(f"{top}/{name}", _template(f"kernel/{name}").encode()) for name in ("Kbuild", "Makefile")]
     for module in MODULES:
         template = "kernel/nvidia-main.c" if module == "nvidia" else "kernel/dependent-main.c"
-        text = _template(template, MODULE=module, **values)
+        text = _template(template, MODULE=module, PARAMETERS=_PARAMETERS.get(module, ""), **values)
         stem = "nvidia" if module == "nvidia" else module.replace("-", "_")
         files.append(_File(f"{top}/{module}/{stem}-main.c", text.encode()))
     header = f"/* {NOTICE} */\n".encode()

@@ -8,7 +8,7 @@
 extern const char gpulab_standin_nvidia_version[] __attribute__((weak));
 static const char *const needs __used = gpulab_standin_nvidia_version;
 
-static int __init standin_init(void)
+@PARAMETERS@static int __init standin_init(void)
 {
 	pr_info("@MODULE@: gpulab stand-in @VERSION@, not NVIDIA software\n");
 	return 0;
