@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, gpulab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A lab: container hosts, a depot and an inventory, in one directory below .lab/."""
+"""A lab: container hosts, virtual machines, a depot and an inventory, in one directory below .lab/."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from gpulab import _os_packages, _paths
 from gpulab._errors import OperatorError
 from gpulab.lab import depot_process, faults, hosts, image, inventory, overlay, ssh, standins_cache, wheels
 from gpulab.lab.podman import REQUIREMENTS, Container, Podman, working_podman
+from gpulab.lab.vms import machine
+from gpulab.lab.vms.fleet import Fleet
 
 if t.TYPE_CHECKING:
     import subprocess
@@ -58,6 +60,7 @@ class Lab:
         hosts: Sequence[str] = ("lab-1",),
         say: Say = _say,
         *,
+        vms: Mapping[str, machine.Spec] | None = None,
         rebuild_image: bool = False,
     ) -> Lab:
         """Start the lab with at least these hosts; what runs already is left as it is."""
@@ -71,6 +74,8 @@ class Lab:
             lab = cls(directory, podman, wanted, standins=_noted_standins(directory), say=say)
             lab._start_depot()
             lab._have_hosts(hosts)
+            if vms:
+                lab._have_vms(vms, rebuild_image=rebuild_image)
         return lab
 
     @classmethod
@@ -116,6 +121,24 @@ class Lab:
         """Return the hosts of the lab, by name."""
         return self.podman.containers(str(self.directory))
 
+    def vms(self) -> list[machine.Machine]:
+        """Return the virtual machines of the lab, by name."""
+        return self.fleet.machines()
+
+    @property
+    def fleet(self) -> Fleet:
+        """Return what handles the virtual machines."""
+        return Fleet(self.directory, self.podman.gateway(), self.depot_url, self.say)
+
+    def _is_vm(self, host: str) -> bool:
+        return (self.directory / "vms" / host).is_dir()
+
+    def add_vm(self, name: str, spec: machine.Spec | None = None) -> machine.Machine:
+        """Start one more virtual machine, or the one of that name again, and write the inventory."""
+        with locked(self.directory):
+            self._have_vms({name: spec or machine.Spec()})
+        return self.fleet.machine(name)
+
     def add_host(self, name: str) -> Container:
         """Start one more host, or the one of that name again, and write the inventory."""
         with locked(self.directory):
@@ -124,20 +147,57 @@ class Lab:
     def remove_host(self, name: str) -> None:
         """Remove a host with all it holds, and write the inventory."""
         with locked(self.directory):
+            if self._is_vm(name):
+                self.fleet.remove(name)
             hosts.remove(self.podman, [container.name for container in self.hosts() if container.host == name])
             self._write_inventory()
 
     def exec(
         self, host: str, command: str | Sequence[str], *, privileged: bool = False, timeout: float | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command (a string: a bash line) as root on a host, past ssh; never raises for its exit status."""
+        """Run a command (a string: a bash line) as root on a host; never raises for its exit status.
+
+        In a container past ssh; in a virtual machine by ssh, whose host key comes from the machine's serial port.
+        """
         argv = ("bash", "-c", command) if isinstance(command, str) else tuple(command)
+        if self._is_vm(host):
+            return self.fleet.execute(host, argv, timeout)
         name = hosts.container_name(self.directory, host)
         return hosts.execute(self.podman, name, argv, privileged=privileged, timeout=timeout)
 
     def put(self, host: str, local: Path, remote: str) -> None:
         """Copy a file or directory to a host."""
+        if self._is_vm(host):
+            self.fleet.put(host, local, remote)
+            return
         self.podman.run("cp", str(local), f"{hosts.container_name(self.directory, host)}:{remote}")
+
+    def power_cut(self, host: str) -> None:
+        """Pull a virtual machine's plug."""
+        machine.cut_power(self.fleet.machine(host))
+
+    def power_on(self, host: str) -> machine.Start:
+        """Switch a virtual machine on and wait until it is up."""
+        return self.fleet.power_on(host)
+
+    def wait_start(self, host: str, starts_before: int) -> machine.Start:
+        """Wait until a virtual machine, told to reboot, is up again: `starts_before` is len(starts()) before that."""
+        return machine.wait_up(self.fleet.machine(host), starts_before)
+
+    def reboot(self, host: str) -> machine.Start:
+        """Let a virtual machine reboot itself and wait until it is up."""
+        before = len(self.fleet.machine(host).starts())
+        self.exec(host, "systemctl reboot")
+        return self.wait_start(host, before)
+
+    def reinstall(self, host: str) -> machine.Start:
+        """Give a virtual machine an empty disk and new host keys; the lab's known_hosts keeps the old ones.
+
+        The lab learns nothing by itself, as an admin's machine does not: ssh refuses until somebody who knows the new
+        fingerprint (`gpulab lab status`, the file `fingerprint` in the machine's directory) says so.
+        """
+        with locked(self.directory):
+            return self.fleet.reinstall(host)
 
     def freeze(self, host: str) -> None:
         """Stop every process of a host, as a hung machine: connections stay open and nobody answers."""
@@ -169,9 +229,10 @@ class Lab:
 
     def ssh_command(self, host: str, *command: str) -> list[str]:
         """Return the ssh command line for a host."""
-        port = next((container.port for container in self.hosts() if container.host == host), None)
+        ports = self._ports()
+        port = ports.get(host)
         if port is None:
-            known = ", ".join(container.host for container in self.hosts()) or "none"
+            known = ", ".join(ports) or "none"
             raise OperatorError(
                 found=f"no host '{host}' in lab '{self.name}'.",
                 expected=f"one of: {known}.",
@@ -184,6 +245,8 @@ class Lab:
         """End the depot, remove the hosts and the lab's directory."""
         with locked(self.directory):
             depot_process.stop(self.directory)
+            for vm in self.vms():
+                machine.remove(vm)
             hosts.remove(self.podman, [container.name for container in self.hosts()])
             shutil.rmtree(self.directory)
 
@@ -222,6 +285,14 @@ class Lab:
         self._write_inventory({container.port: lines for container, lines in keys.items()})
         return concerned
 
+    def _have_vms(self, specs: Mapping[str, machine.Spec], *, rebuild_image: bool = False) -> None:
+        self.fleet.have(specs, rebuild_image=rebuild_image)
+        self._write_inventory()
+
+    def _ports(self) -> dict[str, int]:
+        containers = {container.host: container.port for container in self.hosts()}
+        return {**containers, **{vm.host: vm.port for vm in self.vms()}}
+
     def _start(self, name: str, known: Container | None) -> None:
         if known is None:
             self.say(f"Starting host {name} ...")
@@ -237,10 +308,14 @@ class Lab:
         return hosts.prepare(self.podman, container, public_key, self.depot_url)
 
     def _write_inventory(self, fresh: Mapping[int, list[str]] | None = None) -> None:
-        """Write inventory and known_hosts for every host, also one that is off; `fresh` has keys just read, by port."""
+        """Write inventory and known_hosts for every host, also one that is off; `fresh` has keys just read, by port.
+
+        A virtual machine's key is taken the first time only: a reinstalled one is met by ssh's refusal, as anywhere.
+        """
         known = self.directory / "known_hosts"
-        keys = {**(ssh.parse_known_hosts(known.read_text()) if known.exists() else {}), **(fresh or {})}
-        ports = {container.host: container.port for container in self.hosts()}
+        noted = ssh.parse_known_hosts(known.read_text()) if known.exists() else {}
+        keys = {**self.fleet.host_keys(), **noted, **(fresh or {})}
+        ports = self._ports()
         known.write_text(ssh.known_hosts({port: keys.get(port, []) for port in ports.values()}))
         self.inventory.write_text(inventory.render(ports, inventory.variables(self.directory)))
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import socket
 import subprocess
 import time
 import typing as t
@@ -66,7 +65,7 @@ def wait_until_booted(podman: Podman, container: Container) -> str:
     word = ""
     while time.monotonic() < deadline:
         word = podman.run("exec", container.name, "systemctl", "is-system-running", check=False).stdout.strip()
-        if word in ("running", "degraded") and _ssh_answers(container.port):
+        if word in ("running", "degraded") and ssh.answers(container.port):
             return word
         time.sleep(0.2)
     failed = podman.run("exec", container.name, "systemctl", "--failed", "--plain", "--no-legend", check=False).stdout
@@ -75,14 +74,6 @@ def wait_until_booted(podman: Podman, container: Container) -> str:
         expected="systemd running and sshd answering.",
         action=f"see 'podman logs {container.name}'; 'gpulab lab down' removes it.",
     )
-
-
-def _ssh_answers(port: int) -> bool:
-    try:
-        with socket.create_connection((ssh.ADDRESS, port), timeout=2) as connection:
-            return connection.recv(4) == b"SSH-"
-    except OSError:
-        return False
 
 
 _PREPARE = """set -eu

@@ -32,6 +32,8 @@ REQUIREMENTS = (
     ),
 )
 STALE_DAYS = 30
+# Mounts and processes of a build end with it, however it ends.
+ISOLATED = ("setpriv", "--pdeathsig", "KILL", "unshare", "--mount-proc", "--pid", "--fork", "--kill-child")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,25 +107,23 @@ def build(wanted: Recipe, archive: Path, cache: Path, say: Callable[[str], None]
     """Build the root file system under a temporary name and rename its archive: a killed build is never used."""
     images = archive.parent
     for leftover in images.glob("build-*"):
-        _remove_tree(leftover)
+        remove_tree(leftover)
     work = Path(tempfile.mkdtemp(prefix="build-", dir=images))
     try:
         say("Building the host image, once (2 to 3 minutes):")
         (work / "sources.list").write_text(wanted.sources)
         debs = cache / "debs"
         script = [str(RECIPE / "build.sh"), str(work / "root"), mirror.SUITE, str(work / "sources.list"), str(debs)]
-        # Mounts and processes of the build end with it, however it ends.
-        isolated = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount-proc", "--pid", "--fork", "--kill-child"]
-        _logged([*isolated, *script, *([wanted.mirror] if wanted.mirror else [])], work / "build.log", say)
+        run_logged([*ISOLATED, *script, *([wanted.mirror] if wanted.mirror else [])], work / "build.log", say)
         say("  packing")
         packed = work / "root.tar.gz"
-        _logged([str(RECIPE / "pack.sh"), str(work / "root"), str(packed)], work / "pack.log", say)
+        run_logged([str(RECIPE / "pack.sh"), str(work / "root"), str(packed)], work / "pack.log", say)
         packed.rename(archive)
     finally:
-        _remove_tree(work)
+        remove_tree(work)
 
 
-def _logged(command: list[str], log: Path, say: Callable[[str], None]) -> None:
+def run_logged(command: list[str], log: Path, say: Callable[[str], None]) -> None:
     """Run a build step as root; show its '== ' lines, keep the rest for the failure's message."""
     full = [*_os_packages.as_root(), *command]
     tail: list[str] = []
@@ -140,16 +140,26 @@ def _logged(command: list[str], log: Path, say: Callable[[str], None]) -> None:
                 say("  " + line[3:].rstrip())
     if process.returncode != 0:
         raise OperatorError(
-            found=f"building the host image ended with {process.returncode}:\n{''.join(tail)}",
+            found=f"building a host image ended with {process.returncode}:\n{''.join(tail)}",
             expected="debootstrap and apt to finish.",
             action="cure what they say (often the network or this machine's apt mirror) and run the command again.",
         )
 
 
-def _remove_tree(path: Path) -> None:
+def remove_tree(path: Path) -> None:
     """Remove a build directory, whose files belong to root."""
     command = [*_os_packages.as_root(), "rm", "-rf", "--one-file-system", str(path)]
     subprocess.run(command, check=False, stdin=subprocess.DEVNULL)
 
 
-__all__ = ["RECIPE", "Recipe", "ensure_archive", "ensure_image", "recipe"]
+__all__ = [
+    "ISOLATED",
+    "RECIPE",
+    "REQUIREMENTS",
+    "Recipe",
+    "ensure_archive",
+    "ensure_image",
+    "recipe",
+    "remove_tree",
+    "run_logged",
+]

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import shlex
+import socket
 import subprocess
 import typing as t
 
@@ -39,7 +41,21 @@ def parse_known_hosts(text: str) -> dict[int, list[str]]:
     return keys
 
 
-def options(directory: Path) -> list[str]:
+def answers(port: int) -> bool:
+    """Tell whether an sshd answers at a published port."""
+    try:
+        with socket.create_connection((ADDRESS, port), timeout=2) as connection:
+            return connection.recv(4) == b"SSH-"
+    except OSError:
+        return False
+
+
+def quoted(argv: Iterable[str]) -> str:
+    """Return a command for ssh, which joins its arguments by blanks and lets the remote shell take them apart."""
+    return shlex.join(argv)
+
+
+def options(directory: Path, connect_timeout: int = 0) -> list[str]:
     """Return the ssh options that make the lab's own key and known_hosts the only ones; checking stays strict."""
     return [
         "-o",
@@ -51,7 +67,8 @@ def options(directory: Path) -> list[str]:
         "StrictHostKeyChecking=yes",
         "-o",
         "IdentitiesOnly=yes",
+        *(("-o", f"ConnectTimeout={connect_timeout}") if connect_timeout else ()),
     ]
 
 
-__all__ = ["ADDRESS", "ensure_key", "known_hosts", "options", "parse_known_hosts"]
+__all__ = ["ADDRESS", "answers", "ensure_key", "known_hosts", "options", "parse_known_hosts", "quoted"]

@@ -1,0 +1,140 @@
+# Copyright: (c) 2026, gpulab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""QEMU: with KVM where a machine starts with it, else emulated; one argument vector for every machine of a lab."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import platform
+import subprocess
+import typing as t
+from dataclasses import dataclass
+from pathlib import Path
+
+from gpulab import _os_packages
+from gpulab.lab import ssh
+
+if t.TYPE_CHECKING:
+    from collections.abc import Callable
+
+PROGRAM = "qemu-system-x86_64"
+REQUIREMENTS = (
+    _os_packages.Requirement("qemu-system-x86", (PROGRAM,), "runs the virtual machines"),
+    _os_packages.Requirement("qemu-utils", ("qemu-img",), "makes their disks"),
+    _os_packages.Requirement("openssh-client", ("ssh",), "how Ansible reaches them"),
+)
+TCG = ("-accel", "tcg,thread=multi,tb-size=512", "-cpu", "max")
+KVM = ("-accel", "kvm", "-cpu", "host")
+PROBE_SECONDS = 30
+_KERNEL_RAN = "Kernel panic - not syncing: VFS: Unable to mount root fs"
+
+
+def accelerator(kernel: Path, cache: Path, say: Callable[[str], None]) -> tuple[str, ...]:
+    """Return QEMU's arguments for the processor. The answer is kept until this machine's kernel or its QEMU change.
+
+    That /dev/kvm can be opened says nothing: nested virtualization may hang once the guest leaves real mode. So
+    `kernel`, a Linux, is started.
+    """
+    if not Path("/dev/kvm").exists():
+        return TCG
+    version = subprocess.run([PROGRAM, "--version"], check=True, text=True, capture_output=True).stdout.split("\n")[0]
+    kept, asked = cache / "kvm.json", {"kernel": platform.release(), "qemu": version}
+    try:
+        noted = json.loads(kept.read_text())
+        if {key: noted[key] for key in asked} == asked:
+            return KVM if noted["works"] else TCG
+    except (FileNotFoundError, ValueError, KeyError):
+        pass
+    works = starts_linux(KVM, kernel)
+    say("KVM works here." if works else "KVM does not start a kernel here: QEMU emulates, which is much slower.")
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.write_text(json.dumps({**asked, "works": works}) + "\n")
+    return KVM if works else TCG
+
+
+def starts_linux(accelerated: tuple[str, ...], kernel: Path, seconds: float = PROBE_SECONDS) -> bool:
+    """Tell whether a kernel gets as far as looking for its root file system within the time; it finds none and ends."""
+    line = "console=ttyS0 quiet panic=-1"
+    machine = ["-m", "256", "-nodefaults", "-display", "none", "-no-reboot", "-serial", "stdio"]
+    command = [PROGRAM, *accelerated, *machine, "-kernel", str(kernel), "-append", line]
+    try:
+        outcome = subprocess.run(command, check=False, capture_output=True, timeout=seconds, stdin=subprocess.DEVNULL)
+    except subprocess.TimeoutExpired:
+        return False
+    return _KERNEL_RAN.encode() in outcome.stdout
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """QEMU's user network. The guest reaches this machine's loopback under `host`, the depot's address for hosts.
+
+    So one address of the depot serves containers, on podman's bridge, and virtual machines.
+    """
+
+    host: str
+
+    @property
+    def nameserver(self) -> str:
+        """Return the address at which QEMU passes on name queries."""
+        return self._other(3)
+
+    def _other(self, number: int) -> str:
+        network = ipaddress.ip_network(f"{self.host}/24", strict=False)
+        address = str(network[number])
+        return address if address != self.host else str(network[number + 1])
+
+    def arguments(self, port: int) -> list[str]:
+        """Return the network card, with the guest's ssh at a port of this machine's loopback."""
+        network = ipaddress.ip_network(f"{self.host}/24", strict=False)
+        addresses = f"net={network},host={self.host},dns={self.nameserver},dhcpstart={self._other(15)}"
+        user = f"user,id=net,{addresses},hostfwd=tcp:{ssh.ADDRESS}:{port}-:22"
+        return ["-netdev", user, "-device", "virtio-net-pci,netdev=net,romfile="]
+
+
+@dataclass(frozen=True, slots=True)
+class Firmware:
+    """UEFI with Secure Boot: OVMF's code, and this machine's own memory of variables."""
+
+    code: Path
+    variables: str
+
+    def arguments(self) -> list[str]:
+        """Return the flash chips; only code in system management mode may write to them (OVMF, README)."""
+        flash = "if=pflash,format=raw,unit"
+        protected = ("-global", "driver=cfi.pflash01,property=secure,value=on")
+        chips = ("-drive", f"{flash}=0,readonly=on,file={self.code}", "-drive", f"{flash}=1,file={self.variables}")
+        return [*protected, *chips]
+
+
+def command(
+    accelerated: tuple[str, ...],
+    network: Network,
+    port: int,
+    *,
+    memory_mib: int,
+    firmware: Firmware | None,
+    seeds: t.Iterable[str],
+) -> list[str]:
+    """Return QEMU's argument vector; files are named relative to the machine's directory, where it has to be started.
+
+    The disk ignores the guest's flushes towards this machine's disk only: what the guest has flushed survives QEMU's
+    death, which is the power cut of the lab.
+    """
+    machine = "q35,smm=on" if firmware else "q35"
+    console = "socket,id=console,path=console.sock,server=on,wait=off,logfile=console.log,logappend=on"
+    return [
+        PROGRAM, "-machine", machine, *accelerated, "-smp", "2", "-m", str(memory_mib),
+        "-nodefaults", "-display", "none", "-vga", "none", "-device", "virtio-rng-pci",
+        *(firmware.arguments() if firmware else ()),
+        "-drive", "file=disk.qcow2,format=qcow2,if=virtio,cache=unsafe,discard=unmap",
+        *network.arguments(port),
+        "-chardev", console, "-serial", "chardev:console",
+        "-chardev", "file,id=announce,path=announce.log,append=on", "-serial", "chardev:announce",
+        "-qmp", "unix:qmp.sock,server=on,wait=off",
+        *(word for seed in seeds for word in ("-fw_cfg", f"name=opt/gpulab/{seed},file=seed/{seed}")),
+    ]  # fmt: skip
+
+
+__all__ = ["KVM", "REQUIREMENTS", "TCG", "Firmware", "Network", "accelerator", "command", "starts_linux"]

@@ -1,0 +1,52 @@
+# Copyright: (c) 2026, gpulab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""QEMU's arguments: one address of the depot for every host, files in the machine's directory, flash for UEFI only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gpulab.lab.vms import qemu
+
+NETWORK = qemu.Network("10.88.0.1")
+
+
+def command(firmware: qemu.Firmware | None = None) -> list[str]:
+    return qemu.command(qemu.TCG, NETWORK, 2222, memory_mib=1024, firmware=firmware, seeds=("hostname",))
+
+
+@pytest.mark.parametrize(
+    ("host", "nameserver", "first"),
+    [
+        pytest.param("10.88.0.1", "10.88.0.3", "10.88.0.15", id="first-address"),
+        pytest.param("10.89.4.3", "10.89.4.4", "10.89.4.15", id="the-nameservers-address"),
+        pytest.param("192.168.7.15", "192.168.7.3", "192.168.7.16", id="the-guests-address"),
+    ],
+)
+def test_the_guest_finds_the_depot_where_containers_do(host: str, nameserver: str, first: str) -> None:
+    network = qemu.Network(host)
+    assert network.nameserver == nameserver
+    user = network.arguments(2222)[1].split(",")
+    assert {f"host={host}", f"dns={nameserver}", f"dhcpstart={first}"} <= set(user)
+    assert user[-1] == "hostfwd=tcp:127.0.0.1:2222-:22"
+
+
+def test_files_lie_in_the_machines_directory() -> None:
+    line = " ".join(command())
+    assert "file=disk.qcow2," in line
+    assert "name=opt/gpulab/hostname,file=seed/hostname" in line
+    assert "logfile=console.log" in line
+    assert "pflash" not in line
+
+
+def test_secure_boot_has_flash_that_only_the_firmware_writes() -> None:
+    words = command(qemu.Firmware(Path("/firmware/code.fd"), "nvram.fd"))
+    assert "q35,smm=on" in words
+    assert "driver=cfi.pflash01,property=secure,value=on" in words
+    assert [word for word in words if "pflash,format" in word] == [
+        "if=pflash,format=raw,unit=0,readonly=on,file=/firmware/code.fd",
+        "if=pflash,format=raw,unit=1,file=nvram.fd",
+    ]
