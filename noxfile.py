@@ -66,6 +66,12 @@ def site(session: nox.Session) -> None:
 
 
 @nox.session
+def vm(session: nox.Session) -> None:
+    """Virtual machines with kernels of their own; `-- -m quick_vm` for the quick part."""
+    _pytest(session, "vm", "tests/vm")
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Seconds, tasks and bytes for a first run and for one that changes nothing; prints JSON. Not a test."""
     session.run("python", "bench/site.py", *session.posargs)

@@ -1,0 +1,10 @@
+# Copyright: (c) 2026, gpulab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Tests on virtual machines."""
+
+from __future__ import annotations
+
+from vmfixtures import lab, new_machine, pytest_collection_modifyitems
+
+__all__ = ["lab", "new_machine", "pytest_collection_modifyitems"]
