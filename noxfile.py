@@ -67,8 +67,8 @@ def site(session: nox.Session) -> None:
 
 @nox.session
 def vm(session: nox.Session) -> None:
-    """Virtual machines with kernels of their own; `-- -m quick_vm` for the quick part."""
-    _pytest(session, "vm", "tests/vm")
+    """Virtual machines with kernels of their own, and what takes too long for every run; `-- -m quick_vm`: less."""
+    _pytest(session, "vm", "tests/vm", "tests/faults", "-m", "vm or whole")
 
 
 @nox.session
