@@ -62,7 +62,7 @@ class DriverComponent:
 
         try:
             if step.action == "roll_back":
-                rollback.roll_back(host, self.wanted, step.params["why"], apply, after_restart=False)
+                rollback.roll_back(host, self.wanted, step.params["why"], apply)
             self._changes(host, self.wanted, progress)[step.action](step.params)
             done = step.action not in ("prove", "commit")
         except (OperatorError, OSError) as error:

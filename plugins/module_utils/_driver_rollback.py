@@ -79,22 +79,21 @@ def after_failure(host: Host, wanted: Wanted, step: Step, error: Exception, appl
     """Put the old driver back where it is not sure to be whole; then, or otherwise, raise what has failed."""
     journal = read_journal(host)
     ours = journal is not None and journal.concerns(wanted) and step.action != "roll_back"
-    after_restart = ours and journal is not None and journal.phase is Phase.INSTALLED
     touched = ours and journal is not None and (journal.phase is Phase.REPLACING or step.action == "load")
     if journal is None or not touched:
         raise error
     if journal.way_back is None:
         _write(host, journal.moved(Phase.FAILED, host.now(), _words(error), why=_words(error)))
         raise error
-    roll_back(host, wanted, _words(error), apply, after_restart=after_restart)
+    roll_back(host, wanted, _words(error), apply)
 
 
-def roll_back(host: Host, wanted: Wanted, why: str, apply: Apply, *, after_restart: bool) -> t.NoReturn:
+def roll_back(host: Host, wanted: Wanted, why: str, apply: Apply) -> t.NoReturn:
     """Put the old driver back, and say what failed; a run that is killed here is gone on with by the next one."""
     journal = read_journal(host)
     if journal is None or journal.way_back is None:
         raise _lost(why)
-    after_restart = after_restart or journal.after_restart
+    after_restart = journal.after_restart or journal.phase is Phase.INSTALLED
     journal = journal.moved(Phase.ROLLING_BACK, host.now(), why, why=why, after_restart=after_restart)
     _write(host, journal)
     old = journals.wanted_again(journal.way_back or {}, wanted, journals.KEPT)

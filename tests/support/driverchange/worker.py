@@ -18,7 +18,7 @@ import threading
 import time
 import typing as t
 
-from ansible_collections.gpulab.workstation.plugins.module_utils._driver_component import DriverComponent
+from ansible_collections.gpulab.workstation.plugins.module_utils._driver_component import DriverComponent, SettledDriver
 from ansible_collections.gpulab.workstation.plugins.module_utils._errors import OperatorError
 from ansible_collections.gpulab.workstation.plugins.module_utils._host import LocalHost
 
@@ -59,9 +59,13 @@ class Watched(DriverComponent):
         return watched
 
 
+class Settled(Watched, SettledDriver):
+    """The same for a driver that has waited for a restart."""
+
+
 def main(params: dict[str, t.Any], number: str = "-1", seconds: str = "0") -> dict[str, t.Any]:
     """Make the change and say how it went."""
-    host, component = LocalHost(), Watched.from_params(params)
+    host, component = LocalHost(), (Settled if params["state"] == "settled" else Watched).from_params(params)
     component.number, component.seconds = int(number), float(seconds)
     try:
         for step in component.plan(component.read(host)).steps:

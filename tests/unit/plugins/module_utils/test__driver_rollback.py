@@ -184,7 +184,7 @@ def test_the_account_of_another_driver_is_not_touched(host: FakeHost) -> None:
 
 def test_nothing_is_put_back_without_an_account(host: FakeHost) -> None:
     with pytest.raises(OperatorError, match="does not say which driver was there before"):
-        rollback.roll_back(host, wanted(), "x.", t.cast("t.Any", None), after_restart=False)
+        rollback.roll_back(host, wanted(), "x.", t.cast("t.Any", None))
 
 
 def test_a_marker_is_no_part_of_the_account() -> None:
