@@ -9,40 +9,34 @@ import datetime as dt
 import typing as t
 from pathlib import Path
 
-from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
+from ansible_collections.gpulab.workstation.plugins.plugin_utils._polling import PollingAction
 from ansible_collections.gpulab.workstation.plugins.plugin_utils._results_store import (
     keep_document,
     results_directory,
 )
 
+_QUICK_S = 90.0
+
 display = Display()
 
 
-class ActionModule(ActionBase):
-    """Run gpu_verify and keep its document on the controller."""
+class ActionModule(PollingAction):
+    """Run gpu_verify until its job has ended, and keep its document on the controller."""
 
-    TRANSFERS_FILES = False
+    module_name = "gpulab.workstation.gpu_verify"
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         """Return the module's result with the path of the document."""
         result = super().run(tmp, task_vars)
-        variables = task_vars or {}
-        name = str(variables.get("inventory_hostname", "host"))
-        arguments = {"host_name": name, **self._task.args}
-        if arguments.get("programs_directory"):
-            arguments["programs"] = read_programs(Path(arguments["programs_directory"]))
-        result.update(
-            self._execute_module(
-                module_name="gpulab.workstation.gpu_verify", module_args=arguments, task_vars=variables
-            )
-        )
+        name = self._host(task_vars or {})
         if not result.get("failed"):
             display.display(f"{name} | gpu_verify | {result.get('msg', '')}")
         result["results_path"] = None
         if "document" in result and not self._task.check_mode:
-            directory = results_directory(str(arguments.get("results_directory") or ""), self._loader.get_basedir())
+            wanted = str(self._task.args.get("results_directory") or "")
+            directory = results_directory(wanted, self._loader.get_basedir())
             try:
                 now = dt.datetime.now(dt.timezone.utc)
                 path, aside = keep_document(directory, name, result["document"], now)
@@ -57,10 +51,25 @@ class ActionModule(ActionBase):
                 )
         return result
 
+    def _arguments(self, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
+        arguments = {"host_name": self._host(task_vars), **super()._arguments(task_vars)}
+        if arguments.get("programs_directory"):
+            arguments["programs"] = read_programs(Path(arguments["programs_directory"]))
+        return arguments
+
+    def _first_answer_s(self) -> float:
+        """Return how long the first call waits: a quick verification ends within it, so that it is the only one."""
+        return _QUICK_S if is_quick(self._task.args) else super()._first_answer_s()
+
+
+def is_quick(arguments: t.Mapping[str, t.Any]) -> bool:
+    """Whether a verification takes no minutes."""
+    return arguments.get("level") != "full" and not float(arguments.get("endurance_minutes") or 0)
+
 
 def read_programs(directory: Path) -> dict[str, str]:
     """Return the sources of the tests by file name."""
     return {path.name: path.read_text(encoding="utf-8") for path in sorted(directory.iterdir()) if path.is_file()}
 
 
-__all__ = ["ActionModule", "read_programs"]
+__all__ = ["ActionModule", "is_quick", "read_programs"]

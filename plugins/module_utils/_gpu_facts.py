@@ -27,7 +27,11 @@ LIBRARIES = ("libcuda.so.1", "libnvidia-ml.so.1", "libnvidia-ptxjitcompiler.so.1
 _NO_DRIVER = re.compile(
     r"^(nvidia-container.*|libnvidia-container.*|nvidia-prime.*|nvidia-cuda-.*|nvidia-cudnn|nvidia-modprobe)$"
 )
-_SERVICES = frozenset({"nvidia-persiste", "nvidia-powerd", "nv-hostengine", "dcgm-exporter", "nvidia-fabricma"})
+# The driver's own, and what only watches; the kernel cuts names off after 15 letters.
+_SERVICES = frozenset(
+    {"nvidia-persiste", "nvidia-powerd", "nv-hostengine", "dcgm-exporter", "nvidia-fabricma", "nvidia-smi", "nvtop",
+     "nvitop", "gpustat", "nvidia_gpu_expo"}
+)  # fmt: skip
 _DISPLAYS = frozenset(
     {"Xorg", "Xwayland", "gnome-shell", "kwin_wayland", "kwin_x11", "mutter", "sway", "weston", "gdm-wayland-ses",
      "sddm", "sddm-greeter", "lightdm", "plasmashell", "cinnamon", "xfwm4", "gdm-x-session"}
@@ -58,6 +62,7 @@ class DisplayDevice:
     link: PciLink | None
     model: str | None = None  # what a loaded driver calls it
     uuid: str | None = None
+    firmware: str | None = None  # version of the firmware that the driver has started on it; N/A: none
 
     @property
     def is_nvidia_gpu(self) -> bool:
@@ -114,7 +119,7 @@ class Holder:
     pid: int
     command: str
     user: str
-    kind: str  # job, display (a desktop or its login screen) or service (of the driver itself)
+    kind: str  # job, display (a desktop or its login screen) or service (of the driver, or only watching)
     devices: tuple[str, ...]
 
 

@@ -70,7 +70,9 @@ def _device(reading: Reading, address: str, code: str) -> facts.DisplayDevice:
         if device.link is None:
             reading.note(f"PCIe link of {address}", f"{directory} has no link files")
     about = facts.parse_gpu_information(reading.text(f"{_DRIVER}/gpus/{address}/information") or "")
-    return dataclasses.replace(device, model=about.get("Model"), uuid=about.get("GPU UUID"))
+    return dataclasses.replace(
+        device, model=about.get("Model"), uuid=about.get("GPU UUID"), firmware=about.get("GPU Firmware")
+    )
 
 
 def _loaded(reading: Reading) -> facts.DriverModule | None:

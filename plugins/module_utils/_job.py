@@ -31,10 +31,21 @@ _PROGRESS_EVERY_S = 1.0
 _KILLED_UNIT_LIMIT_S = 3.0
 
 
-class Component(t.Protocol):
-    """A thing that a role brings about; built from the module's parameters on both sides of a job."""
+class Worker(t.Protocol):
+    """What a job needs: built from the module's parameters on both sides of it, it goes through the plan's steps."""
 
     name: str
+
+    @classmethod
+    def from_params(cls, params: t.Mapping[str, t.Any]) -> Worker:
+        """Take what is wanted from module parameters; OperatorError where they make no sense."""
+
+    def apply(self, host: Host, step: Step, progress: t.Callable[[str], None]) -> None:
+        """Go one step; must be safe to repeat after it was killed half-way."""
+
+
+class Component(Worker, t.Protocol):
+    """A thing that a role brings about."""
 
     @classmethod
     def from_params(cls, params: t.Mapping[str, t.Any]) -> Component:
@@ -45,9 +56,6 @@ class Component(t.Protocol):
 
     def plan(self, state: t.Any) -> Plan:
         """Decide, without I/O, what would have to be done."""
-
-    def apply(self, host: Host, step: Step, progress: t.Callable[[str], None]) -> None:
-        """Make one change; must be safe to repeat after it was killed half-way."""
 
     def report(self, state: t.Any) -> dict[str, t.Any]:
         """Return the documented return values of the module."""
@@ -93,7 +101,7 @@ def status(host: Host, name: str) -> JobStatus:
     return JobStatus("died" if result is None else "finished", job, progress, result, plan, params, reported)
 
 
-def start(host: Host, component: Component, params: t.Mapping[str, t.Any], plan: Plan) -> str:
+def start(host: Host, component: Worker, params: t.Mapping[str, t.Any], plan: Plan) -> str:
     """Start the job that applies the plan and return its identifier; the caller has seen that none is running."""
     directory = f"{JOBS}/{component.name}"
     clear(host, component.name)
@@ -153,7 +161,7 @@ def work(directory: str, host: Host | None = None) -> None:
     host.append_text(log_path(name), f"== job {request['job']} starts, pid {os.getpid()}\n")
     try:
         kind = getattr(importlib.import_module(request["entry"][0]), request["entry"][1])
-        component: Component = kind.from_params(request["params"])
+        component: Worker = kind.from_params(request["params"])
         _apply(host, component, Plan.from_json(request["plan"]), directory)
         result: dict[str, t.Any] = {"ok": True}
     except OperatorError as error:
@@ -171,7 +179,7 @@ def work(directory: str, host: Host | None = None) -> None:
     release()
 
 
-def _apply(host: Host, component: Component, plan: Plan, directory: str) -> None:
+def _apply(host: Host, component: Worker, plan: Plan, directory: str) -> None:
     last_written = 0.0
     for number, step in enumerate(plan.steps, start=1):
         host.append_text(log_path(component.name), f"-- {number}/{len(plan.steps)} {step.title}\n")
@@ -245,4 +253,4 @@ def _read_json(host: Host, path: str) -> dict[str, t.Any] | None:
     return data if isinstance(data, dict) else None
 
 
-__all__ = ["Component", "JobStatus", "clear", "log_path", "mark_reported", "start", "status", "wait", "work"]
+__all__ = ["Component", "JobStatus", "Worker", "clear", "log_path", "mark_reported", "start", "status", "wait", "work"]

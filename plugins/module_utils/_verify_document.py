@@ -9,20 +9,33 @@ import datetime as dt
 import json
 import typing as t
 
-from ansible_collections.gpulab.workstation.plugins.module_utils._verify import SCHEMA, Check
+from ansible_collections.gpulab.workstation.plugins.module_utils._verify import CHECKS, SCHEMA, Check
 from ansible_collections.gpulab.workstation.plugins.module_utils._verify_context import Context
 from ansible_collections.gpulab.workstation.plugins.module_utils._verify_layers import Card
 from ansible_collections.gpulab.workstation.plugins.module_utils._verify_rule import is_verified, verdict
+from ansible_collections.gpulab.workstation.plugins.module_utils._verify_wish import Wish
 
 
-def make_document(context: Context, checks: t.Sequence[Check], seconds: float) -> dict[str, t.Any]:
+def about_host(context: Context) -> dict[str, t.Any]:
+    """Return the part of the document that was read before anything was run."""
+    about = context.about
+    return {
+        "cards": [_card(context, card) for card in context.smi.cards],
+        "machine": {"os": about.os.release, "kernel": about.running_kernel, "kind": about.machine.kind},
+        "unreadable": [{"what": note.what, "why": note.why} for note in context.reading.unreadable],
+    }
+
+
+def make_document(
+    wish: Wish, about: t.Mapping[str, t.Any], checks: t.Sequence[Check], now: float, seconds: float
+) -> dict[str, t.Any]:
     """Return the document: what was asked, every check with its figures, and the verdict."""
-    wish, about = context.wish, context.about
-    now = dt.datetime.fromtimestamp(context.host.now(), dt.timezone.utc)
+    order = list(CHECKS)
+    checks = sorted(checks, key=lambda check: order.index(check.name))
     return {
         "schema": SCHEMA,
         "host": wish.host_name,
-        "time": now.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "time": dt.datetime.fromtimestamp(now, dt.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "seconds": round(seconds, 1),
         "level": wish.level.value,
         "endurance_minutes": wish.endurance_minutes,
@@ -36,11 +49,9 @@ def make_document(context: Context, checks: t.Sequence[Check], seconds: float) -
             "cuda": wish.toolkit.version if wish.toolkit else None,
             "torch": wish.torch_version or None,
         },
-        "cards": [_card(context, card) for card in context.smi.cards],
         "checks": [check.to_json(wish.required) for check in checks],
-        "machine": {"os": about.os.release, "kernel": about.running_kernel, "kind": about.machine.kind},
         "nvcc_flags": list(wish.nvcc_flags),
-        "unreadable": [{"what": note.what, "why": note.why} for note in context.reading.unreadable],
+        **about,
     }
 
 
@@ -76,4 +87,4 @@ def message(document: t.Mapping[str, t.Any]) -> str:
     return "; ".join(words) + "."
 
 
-__all__ = ["expected_checks", "make_document", "message", "render"]
+__all__ = ["about_host", "expected_checks", "make_document", "message", "render"]

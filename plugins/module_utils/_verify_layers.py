@@ -23,6 +23,7 @@ SMI_FIELDS = (
     "serial",
     "compute_cap",
     "memory.total",
+    "memory.used",
 )
 _UUID = re.compile(r"GPU-[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _NOT_ON_THIS_BOARD = ("[N/A]", "N/A", "0", "[Not Supported]")  # GeForce boards have no serial number
@@ -43,6 +44,7 @@ class Card:
     serial: str | None
     compute_capability: str | None
     memory_mib: int | None
+    memory_used_mib: int | None = None  # before anything was run
     unread: tuple[str, ...] = ()  # fields that must be there and were [N/A] or an error
 
     @property
@@ -93,9 +95,14 @@ def _card(values: t.Mapping[str, str]) -> Card:
         value = values[field]
         return None if value in _NOT_ON_THIS_BOARD or "error" in value.lower() or value.startswith("[") else value
 
-    memory = read("memory.total")
-    needed = ("name", "uuid", "pci.bus_id", "driver_version")
-    unread = tuple(f"{field} is {values[field]!r}" for field in needed if read(field) is None)
+    def number(field: str) -> int | None:
+        value = read(field)
+        return int(value) if value and value.isdigit() else None
+
+    needed = ("name", "uuid", "pci.bus_id", "driver_version", "vbios_version")
+    wrong = [field for field in SMI_FIELDS if "error" in values[field].lower()]
+    unread = tuple(f"{field} is {values[field]!r}" for field in SMI_FIELDS if field in wrong
+                   or (field in needed and read(field) is None))  # fmt: skip
     return Card(
         index=int(values["index"]),
         name=read("name"),
@@ -106,7 +113,8 @@ def _card(values: t.Mapping[str, str]) -> Card:
         vbios=read("vbios_version"),
         serial=read("serial"),
         compute_capability=read("compute_cap"),
-        memory_mib=int(memory) if memory and memory.isdigit() else None,
+        memory_mib=number("memory.total"),
+        memory_used_mib=number("memory.used"),
         unread=unread,
     )
 
@@ -184,12 +192,45 @@ def judge_cards(facts: GpuFacts, smi: SmiAnswer, *, container: bool) -> Check:
     ]
     if wrong:
         return failed("cards", "; ".join(wrong), **figures)
+    answering = {_sysfs_address(card.bus_id or "") for card in smi.cards}
+    silent = [address for address in on_pci if address not in answering]
     if len(on_pci) > len(smi.cards) and container:
         why = f"{len(smi.cards)} of {len(on_pci)} cards on PCI answer; a container may be given only some of them"
         return not_proven("cards", why, **figures)
-    if len(on_pci) != len(smi.cards):
-        return failed("cards", f"{len(on_pci)} on PCI, {len(smi.cards)} in NVML", **figures)
+    if len(on_pci) != len(smi.cards) or silent:
+        missing = f": {', '.join(silent)} does not answer" if silent else ""
+        return failed("cards", f"{len(on_pci)} on PCI, {len(smi.cards)} in NVML{missing}", **figures)
     return passed("cards", f"{len(smi.cards)} on PCI and in NVML", **figures)
+
+
+def _sysfs_address(bus_id: str) -> str:
+    """Return NVML's address (00000000:01:00.0) as sysfs writes it, with four digits for the domain."""
+    return bus_id.lower()[-12:]
+
+
+def judge_firmware(facts: GpuFacts) -> Check:
+    """Compare the firmware on each card (GSP) with the driver: the open modules cannot do without it.
+
+    /proc/driver/nvidia/gpus has a card's firmware, as nvidia-smi -q calls it GSP Firmware Version; N/A is a card that
+    the proprietary modules drive without one (driver README, chapter "GSP Firmware").
+    """
+    loaded = facts.driver_loaded
+    found = {device.address: device.firmware for device in facts.nvidia_gpus if device.firmware}
+    figures: dict[str, t.Any] = {"cards": found}
+    if loaded is None:
+        return not_proven("firmware", NO_DRIVER)
+    if not found:
+        return not_proven("firmware", "the driver tells no card's firmware", **figures)
+    without = [address for address, version in found.items() if version == "N/A"]
+    wrong = [f"{address} has {found[address]}" for address in found
+             if found[address] != loaded.version and address not in without]  # fmt: skip
+    if loaded.flavour == "open":
+        wrong += [f"{address} has none, which the open modules cannot do without" for address in without]
+    if wrong:
+        return failed("firmware", f"{loaded.version} is loaded, but {'; '.join(wrong)}", **figures)
+    if without:
+        return not_proven("firmware", f"{', '.join(without)} runs without GSP firmware", **figures)
+    return passed("firmware", f"{loaded.version} on {len(found)} card(s)", **figures)
 
 
 __all__ = [
@@ -198,6 +239,7 @@ __all__ = [
     "Card",
     "SmiAnswer",
     "judge_cards",
+    "judge_firmware",
     "judge_libraries",
     "judge_loaded",
     "judge_on_disk",

@@ -23,10 +23,13 @@ def checks(context: Context) -> list[Check]:
         layers.judge_loaded(gpu, context.wish.driver, open_only=open_only),
         layers.judge_on_disk(gpu, kernels, unreadable),
         layers.judge_libraries(gpu, smi),
+        layers.judge_firmware(gpu),
         layers.judge_cards(gpu, smi, container=about.machine.kind == "container"),
     ]
 
 
-FAMILY = Family("driver and cards", ("driver_loaded", "driver_on_disk", "driver_libraries", "cards"), checks)
+FAMILY = Family(
+    "driver and cards", ("driver_loaded", "driver_on_disk", "driver_libraries", "firmware", "cards"), checks
+)
 
 __all__ = ["FAMILY"]

@@ -1,10 +1,12 @@
 # Copyright: (c) 2026, gpulab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One verification of a host: read it, let every family make its checks, and see that none is missing."""
+"""One verification of a host: read it, let every family make its checks and keep them, and see that none is missing."""
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import typing as t
 
 from ansible_collections.gpulab.workstation.plugins.module_utils import (
@@ -23,16 +25,19 @@ from ansible_collections.gpulab.workstation.plugins.module_utils._gpu_facts impo
 from ansible_collections.gpulab.workstation.plugins.module_utils._gpu_reader import read_gpu
 from ansible_collections.gpulab.workstation.plugins.module_utils._host import Host
 from ansible_collections.gpulab.workstation.plugins.module_utils._host_reader import read_host
+from ansible_collections.gpulab.workstation.plugins.module_utils._job import JOBS
+from ansible_collections.gpulab.workstation.plugins.module_utils._plan import Plan, Step
 from ansible_collections.gpulab.workstation.plugins.module_utils._reading import Reading
-from ansible_collections.gpulab.workstation.plugins.module_utils._verify import CHECKS, Check, failed
+from ansible_collections.gpulab.workstation.plugins.module_utils._verify import CHECKS, Check, failed, not_proven
 from ansible_collections.gpulab.workstation.plugins.module_utils._verify_context import Context, Family
-from ansible_collections.gpulab.workstation.plugins.module_utils._verify_document import make_document
+from ansible_collections.gpulab.workstation.plugins.module_utils._verify_document import about_host
 from ansible_collections.gpulab.workstation.plugins.module_utils._verify_kernel_log import KernelLog
 from ansible_collections.gpulab.workstation.plugins.module_utils._verify_layers import NO_DRIVER, SmiAnswer
 from ansible_collections.gpulab.workstation.plugins.module_utils._verify_wish import Wish
 
 RESULT = "/var/lib/gpulab/verify.json"
-LOCK = "/run/gpulab/verify.lock"
+KEPT = f"{JOBS}/gpu_verify/kept"
+HOST = "the host"  # beside the families' titles: what was read before anything was run
 # In the order in which they are made: what the later ones need is looked at first.
 FAMILIES: tuple[Family, ...] = (
     _verify_layers_family.FAMILY,
@@ -46,26 +51,62 @@ FAMILIES: tuple[Family, ...] = (
 )
 
 
-def verify(host: Host, wish: Wish, progress: t.Callable[[str], None] = lambda _words: None) -> dict[str, t.Any]:
-    """Return the document about a host; the host is as it was before."""
-    release = host.hold_lock(LOCK)
-    if release is None:
-        raise OperatorError(
-            found="another verification is running on this host.",
-            expected="one at a time: two would disturb each other's figures.",
-            action="wait for it, then run again.",
-        )
+class Verification:
+    """A verification as a job: each family is a step that leaves its checks, whatever becomes of the next one."""
+
+    name = "gpu_verify"
+
+    def __init__(self, wish: Wish) -> None:
+        self.wish = wish
+        self._context: Context | None = None
+
+    @classmethod
+    def from_params(cls, params: t.Mapping[str, t.Any]) -> Verification:
+        """Take what is asked for from the module's parameters."""
+        return cls(Wish.from_params(params))
+
+    def plan(self) -> Plan:
+        """Return a step for each family of which a check is asked for."""
+        return Plan(tuple(Step("family", family.title) for family in FAMILIES if asked_of(family, self.wish)))
+
+    def apply(self, host: Host, step: Step, progress: t.Callable[[str], None]) -> None:
+        """Let a family make its checks, and keep them."""
+        if self._context is None:
+            self._context = read_context(host, self.wish, progress)
+            keep(host, HOST, about_host(self._context))
+        family = next(family for family in FAMILIES if family.title == step.title)
+        checks = make_checks(family, dataclasses.replace(self._context, progress=progress))
+        keep(host, family.title, [check.to_json(self.wish.required) for check in checks])
+
+
+def keep(host: Host, part: str, data: t.Any) -> None:
+    """Leave a part of the result in the job's directory."""
+    host.write_text(f"{KEPT}/{part}.json", json.dumps(data), mode=0o600)
+
+
+def kept(host: Host, part: str) -> t.Any:
+    """Return a part of the result; None where there is none, or where it is cut off."""
     try:
-        start = host.now()
-        context = read_context(host, wish, progress)
-        prepare(host, wish)
-        checks: list[Check] = []
-        for family in FAMILIES:
-            checks += make_checks(family, context)
-        return make_document(context, checks, host.now() - start)
-    finally:
-        host.remove(wish.work_directory)
-        release()
+        return json.loads(host.read_text(f"{KEPT}/{part}.json") or "null")
+    except ValueError:
+        return None
+
+
+def kept_checks(host: Host, wish: Wish, why_missing: str) -> list[Check]:
+    """Return the checks that the job has left, and for every family that left none its checks as not proven."""
+    checks: list[Check] = []
+    for family in FAMILIES:
+        found = kept(host, family.title)
+        if isinstance(found, list):
+            checks += [Check.from_json(data) for data in found]
+        else:
+            checks += [not_proven(name, why_missing) for name in asked_of(family, wish)]
+    return checks
+
+
+def asked_of(family: Family, wish: Wish) -> list[str]:
+    """Return the checks of a family that are asked for."""
+    return [name for name in family.names if name in wish.asked]
 
 
 def read_context(host: Host, wish: Wish, progress: t.Callable[[str], None]) -> Context:
@@ -81,10 +122,11 @@ def read_context(host: Host, wish: Wish, progress: t.Callable[[str], None]) -> C
 
 
 def prepare(host: Host, wish: Wish) -> None:
-    """Lay the sources of the tests in an empty working directory."""
+    """Lay the sources of the tests in an empty working directory; what a killed run left there goes."""
     host.remove(wish.work_directory)
     host.make_dirs(wish.work_directory, mode=0o700)
     if host.filesystem(wish.work_directory).noexec:
+        host.remove(wish.work_directory)
         raise OperatorError(
             found=f"{wish.work_directory} is on a file system that is mounted noexec.",
             expected="a directory from which the test program can be started.",
@@ -96,10 +138,7 @@ def prepare(host: Host, wish: Wish) -> None:
 
 def make_checks(family: Family, context: Context) -> list[Check]:
     """Return a check for every name of the family that is asked for, on every card: a crash is told, never silence."""
-    asked = [name for name in family.names if name in context.wish.asked]
-    if not asked:
-        return []
-    context.progress(family.title)
+    asked = asked_of(family, context.wish)
     try:
         made = family.checks(context)
     except Exception as error:  # noqa: BLE001 - whatever it is, the other families go on, and these checks fail
@@ -128,4 +167,16 @@ def _why_no_gpu(gpu: GpuFacts, smi: SmiAnswer) -> str:
     return "" if smi.cards else f"no card answers: {smi.error}"
 
 
-__all__ = ["FAMILIES", "LOCK", "RESULT", "make_checks", "prepare", "read_context", "verify"]
+__all__ = [
+    "FAMILIES",
+    "HOST",
+    "RESULT",
+    "Verification",
+    "asked_of",
+    "keep",
+    "kept",
+    "kept_checks",
+    "make_checks",
+    "prepare",
+    "read_context",
+]

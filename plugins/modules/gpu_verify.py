@@ -22,6 +22,7 @@ description:
   - The action plugin of the same name also writes the document on the controller.
 extends_documentation_fragment:
   - gpulab.workstation._attributes
+  - gpulab.workstation._attributes.job
 attributes:
   check_mode:
     support: full
@@ -30,7 +31,7 @@ attributes:
       - What would fail is a warning, because the roles before this one have not made their changes either.
   diff_mode:
     support: N/A
-    details: The module changes nothing but its result file.
+    details: The module changes nothing but its result file. The job that makes the checks cleans up after itself.
   idempotent:
     support: full
     details: The module always reports that nothing was changed.
@@ -66,7 +67,8 @@ options:
     type: float
     default: 0
   force:
-    description: Whether to verify although a card is in use.
+    description: Whether to verify although a card is in use. Otherwise that is refused before anything is run, with who
+      it is.
     type: bool
     default: false
   limits:
@@ -161,8 +163,11 @@ results_path:
   sample: results/ws-01.json
 """
 
+import typing as t
+
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.gpulab.workstation.plugins.module_utils._converge import JOB_ARGUMENTS
 from ansible_collections.gpulab.workstation.plugins.module_utils._errors import OperatorError
 from ansible_collections.gpulab.workstation.plugins.module_utils._host import LocalHost
 from ansible_collections.gpulab.workstation.plugins.module_utils._verify_document import (
@@ -170,8 +175,9 @@ from ansible_collections.gpulab.workstation.plugins.module_utils._verify_documen
     message,
     render,
 )
-from ansible_collections.gpulab.workstation.plugins.module_utils._verify_run import RESULT, verify
-from ansible_collections.gpulab.workstation.plugins.module_utils._verify_wish import Wish
+from ansible_collections.gpulab.workstation.plugins.module_utils._verify_job import verify
+from ansible_collections.gpulab.workstation.plugins.module_utils._verify_run import RESULT
+from ansible_collections.gpulab.workstation.plugins.module_utils._verify_usage import InUseError
 
 ARGUMENTS = {
     "arch": {"type": "str", "required": True},
@@ -195,24 +201,36 @@ ARGUMENTS = {
     "time_limit_seconds": {"type": "int", "default": 60},
     "work_directory": {"type": "path", "default": "/var/lib/gpulab/verify.work"},
     "results_directory": {"type": "str", "default": ""},
+    **JOB_ARGUMENTS,
 }
 
 
 def main() -> None:
-    """Verify the host and leave the document there."""
+    """Verify the host and leave the document there; while the job runs, tell what it is at."""
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     host = LocalHost()
+    params = {key: value for key, value in module.params.items() if key not in JOB_ARGUMENTS}
     try:
-        document = verify(host, Wish.from_params(module.params))
+        document, running = verify(host, params, job=module.params["job"], wait_s=module.params["wait_seconds"])
+        if document is None:
+            module.exit_json(changed=False, job_running=True, **running)
         if not module.check_mode:
             host.write_text(RESULT, render(document))
     except OperatorError as error:
+        if module.check_mode and isinstance(error, InUseError):
+            module.warn(f"As this host is now, it would not be verified. {error}")
+            module.exit_json(changed=False, verified=False, msg=f"NOT verified. {error}", result_path=None)
         module.fail_json(msg=str(error), found=error.found, expected=error.expected, action=error.action)
     except OSError as error:
         module.fail_json(
             msg=f"Found: {error}. Expected: files that this user can read and write. To do: run as root, and look at"
             " the file system of this host."
         )
+    _tell(module, document)
+
+
+def _tell(module: AnsibleModule, document: dict[str, t.Any]) -> t.NoReturn:
+    """End the module as the document says; in check mode a failure is a warning."""
     result = {
         "changed": False,
         "verified": document["verified"],

@@ -31,18 +31,27 @@ class PollingAction(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         """Return the module's last result, without the fields that only serve the polling."""
         result = super().run(tmp, task_vars)
-        arguments = {"wait_seconds": _FIRST_ANSWER_S, **self._task.args}
+        wished = self._arguments(task_vars or {})
+        arguments = {"wait_seconds": self._first_answer_s(), **wished}
         shown = ""
         while True:
             answer = self._ask(arguments, task_vars)
             if not answer.get("job_running"):
                 break
-            arguments = {**self._task.args, "job": answer["job"]}
+            arguments = {**wished, "job": answer["job"]}
             shown = self._show(answer.get("progress") or {}, shown, task_vars or {})
         result.update(answer)
         result.pop("job_running", None)
         result.pop("job", None)
         return result
+
+    def _arguments(self, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:  # noqa: ARG002
+        """Return what the module is given."""
+        return dict(self._task.args)
+
+    def _first_answer_s(self) -> float:
+        """Return how long the first call waits: a job is known by its name once it has answered."""
+        return _FIRST_ANSWER_S
 
     def _ask(self, arguments: dict[str, t.Any], task_vars: dict[str, t.Any] | None) -> dict[str, t.Any]:
         try:

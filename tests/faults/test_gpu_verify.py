@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import time
 import typing as t
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,17 +34,29 @@ def toolkit_host(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 def verify(host: LabHost, **variables: t.Any) -> tuple[PlayResult, dict[str, t.Any]]:
-    """Verify the host and return the run and its document, which must be the same in three places."""
+    """Verify a host without torch and return the run and its document, which must be the same in three places."""
     results = host.directory / "results"
-    run = host.apply("gpu_verify", gpu_verify_results_directory=str(results), **variables)
+    wanted = {"gpu_verify_results_directory": str(results), "gpu_verify_python": "", **variables}
+    run = host.apply("gpu_verify", **wanted)
     assert run.changed == 0
     answer = run.tasks[-1]["result"]
+    assert "document" in answer, run.stdout
     document: dict[str, t.Any] = answer["document"]
     jsonschema.validate(document, SCHEMA)
     assert json.loads((results / f"{host.name}.json").read_text(encoding="utf-8")) == document
     assert json.loads(host.sh("cat /var/lib/gpulab/verify.json").stdout) == document
-    assert host.sh("test -e /var/lib/gpulab/verify.work", check=False).returncode == 1
+    assert traces(host) == ""
     return run, document
+
+
+def traces(host: LabHost) -> str:
+    """Return what a verification must not leave: its job, its log, its working directory, its processes."""
+    left = host.sh(
+        "ls -d /var/lib/gpulab/verify.work /var/lib/gpulab/jobs/gpu_verify /var/log/gpulab/gpu_verify.log 2>/dev/null;"
+        " systemctl list-units --all --plain --no-legend 'gpulab-gpu-verify*'",
+        check=False,
+    )
+    return left.stdout.strip()
 
 
 def outcome(document: dict[str, t.Any], name: str) -> str:
@@ -71,10 +85,72 @@ def test_a_host_that_should_have_a_gpu_fails(toolkit_host: LabHost) -> None:
 
 def test_check_mode_writes_nothing(toolkit_host: LabHost, tmp_path: Path) -> None:
     toolkit_host.sh("rm -f /var/lib/gpulab/verify.json")
-    run = toolkit_host.apply("gpu_verify", check=True, gpu_verify_results_directory=str(tmp_path / "results"))
+    variables = {"gpu_verify_results_directory": str(tmp_path / "results"), "gpu_verify_python": ""}
+    run = toolkit_host.apply("gpu_verify", check=True, **variables)
     assert (run.failed, run.changed) == (0, 0), run.stdout
     assert toolkit_host.sh("test -e /var/lib/gpulab/verify.json", check=False).returncode == 1
     assert not (tmp_path / "results").exists()
+
+
+def test_an_environment_that_is_missing_is_not_proven(toolkit_host: LabHost) -> None:
+    run, document = verify(toolkit_host, gpu_verify_python="/opt/nowhere/bin/python")
+    assert run.failed == 1
+    assert "torch_build is required and not proven: there is no /opt/nowhere/bin/python" in run.message
+    assert outcome(document, "native_code") == "pass"
+
+
+def test_full_and_endurance_show_what_they_are_at(toolkit_host: LabHost) -> None:
+    run, document = verify(toolkit_host, gpu_verify_level="full", gpu_verify_endurance_minutes=1)
+    assert run.failed == 0, run.stdout
+    assert (document["level"], document["endurance_minutes"]) == ("full", 1.0)
+    assert outcome(document, "endurance") == "not_proven"
+    assert "verify-host | gpu_verify | " in run.stdout
+
+
+@contextlib.contextmanager
+def compiler_that(host: LabHost, does: str) -> Iterator[None]:
+    """Let the host's nvcc do something before it compiles."""
+    nvcc = "/usr/local/cuda/bin/nvcc"
+    script = f'#!/bin/sh\ncase "$*" in *-gencode*) {does};; esac\nexec {nvcc}.away "$@"\n'
+    host.sh(f"mv {nvcc} {nvcc}.away && cat > {nvcc} <<'END'\n{script}END\nchmod 755 {nvcc}")
+    try:
+        yield
+    finally:
+        host.sh(f"mv {nvcc}.away {nvcc}")
+
+
+def minutes_long(host: LabHost) -> dict[str, t.Any]:
+    """Return the variables of a verification that is asked again and again, and has no environment."""
+    results = str(host.directory / "results")
+    return {"gpu_verify_python": "", "gpu_verify_toolkit": {}, "gpu_verify_level": "full",
+            "gpu_verify_results_directory": results}  # fmt: skip
+
+
+def test_a_killed_verification_says_so_and_leaves_nothing(toolkit_host: LabHost) -> None:
+    with compiler_that(toolkit_host, "sleep 6; systemctl kill -s KILL gpulab-gpu-verify"):
+        run = toolkit_host.apply("gpu_verify", **minutes_long(toolkit_host))
+    assert run.failed == 1
+    document = run.tasks[-1]["result"]["document"]
+    jsonschema.validate(document, SCHEMA)
+    assert why(document, "cards").startswith("no NVIDIA card on PCI"), "what was done before is not lost"
+    assert "the verification was killed at: native code" in why(document, "native_code")
+    _run, document = verify(toolkit_host)
+    assert outcome(document, "native_code") == "pass"
+
+
+def test_a_lost_connection_ends_nothing(toolkit_host: LabHost) -> None:
+    with compiler_that(toolkit_host, "sleep 5"):
+        run = toolkit_host.start("gpu_verify", **minutes_long(toolkit_host))
+        toolkit_host.sh(
+            "timeout 120 sh -c 'until test -e /var/lib/gpulab/jobs/gpu_verify/progress.json; do sleep 0.2; done'"
+        )
+        time.sleep(4)  # until the run has heard of its job; before that the host would be given up
+        toolkit_host.sh("pkill -KILL -f 'sshd: root'", check=False)
+        result = run.wait()
+    assert result.failed == 0, result.stdout
+    assert "lost the connection, asking once more" in result.stdout
+    assert outcome(result.tasks[-1]["result"]["document"], "native_code") == "pass"
+    assert traces(toolkit_host) == ""
 
 
 def test_nvcc_missing(toolkit_host: LabHost) -> None:
@@ -173,7 +249,7 @@ def test_cuobjdump_missing_is_a_warning(toolkit_host: LabHost) -> None:
 
 
 def refused(host: LabHost, *words: str, **variables: t.Any) -> None:
-    run = host.apply("gpu_verify", **variables)
+    run = host.apply("gpu_verify", **{"gpu_verify_python": "", **variables})
     assert run.failed == 1
     for word in words:
         assert word in run.message
@@ -199,9 +275,11 @@ def test_results_that_cannot_be_kept_fail_the_task(toolkit_host: LabHost, tmp_pa
     [
         ({"gpu_verify_require": ["native_kode"]}, "native_kode"),
         ({"gpu_verify_arch": "sm_120"}, "compute capability"),
+        ({"gpu_verify_level": "ful"}, "gpu_verify_level"),
+        ({"gpu_verify_endurance_minutes": -1}, "minutes of full load"),
         ({"gpu_verify_time_limit_seconds": "soon"}, "gpu_verify_time_limit_seconds"),
     ],
-    ids=["unknown-check", "arch", "not-a-number"],
+    ids=["unknown-check", "arch", "level", "minutes", "not-a-number"],
 )
 def test_wrong_values_are_refused(toolkit_host: LabHost, variables: dict[str, t.Any], word: str) -> None:
     run = toolkit_host.apply("gpu_verify", **variables)

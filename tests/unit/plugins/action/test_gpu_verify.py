@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ansible_collections.gpulab.workstation.plugins.action.gpu_verify import read_programs
+import pytest
+
+from ansible_collections.gpulab.workstation.plugins.action.gpu_verify import is_quick, read_programs
 
 ROOT = Path(__file__).parents[4]
 
@@ -17,3 +19,17 @@ def test_every_program_of_the_role_is_sent() -> None:
     programs = read_programs(directory)
     assert set(programs) == {path.name for path in directory.iterdir() if path.is_file()}
     assert programs["gpu_verify.cu"] == (directory / "gpu_verify.cu").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "quick"),
+    [
+        ({}, True),
+        ({"level": "quick", "endurance_minutes": "0"}, True),
+        ({"level": "full"}, False),
+        ({"level": "quick", "endurance_minutes": "2.5"}, False),
+    ],
+    ids=["defaults", "quick", "full", "endurance"],
+)
+def test_a_quick_verification_is_one_call(arguments: dict[str, str], quick: bool) -> None:  # noqa: FBT001
+    assert is_quick(arguments) is quick

@@ -95,3 +95,15 @@ def test_a_mistake_is_told_in_an_operators_words(
 
     assert run.returncode == 2
     assert f"Found: {told}" in run.stdout + run.stderr
+
+
+def test_limits_with_a_typing_error_are_refused(
+    ask: t.Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    limit = {"check": "memory_bandwith", "figure": "copy_gb_s", "unit": "GB/s", "fail_below": 1, "source": "ours"}
+    (tmp_path / "overlay").mkdir()
+    (tmp_path / "overlay/limits.yml").write_text(json.dumps({"cards": {"NVIDIA H200": {"limits": [limit]}}}))
+    run = ask("lookup('gpulab.workstation.stack', 'verification')", gpulab_catalogue_overlay=str(tmp_path / "overlay"))
+    assert run.returncode != 0
+    assert "limits.yml: cards: NVIDIA H200: limits 1: check is" in run.stdout
+    assert "did you mean memory_bandwidth?" in run.stdout

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing as t
+from pathlib import Path
 
 import pytest
 
@@ -16,17 +17,19 @@ from ansible_collections.gpulab.workstation.plugins.module_utils._gpu_facts impo
     DriverModule,
     GpuFacts,
     Library,
+    parse_gpu_information,
 )
 from ansible_collections.gpulab.workstation.plugins.module_utils._verify import Outcome
 from ansible_collections.gpulab.workstation.plugins.module_utils._verify_layers import SmiAnswer, parse_smi
 
+FIXTURES = Path(__file__).parents[2] / "fixtures"
 PASS, FAIL, OPEN = Outcome.PASS, Outcome.FAIL, Outcome.NOT_PROVEN
 VERSION = "580.159.04"
 KERNEL = "6.8.0-60-generic"
 # Written by hand in the form that nvidia-smi(1) describes; the uuids are made up.
 ROW = (
     "{index}, NVIDIA GeForce RTX 5090, GPU-00000000-1111-2222-3333-44444444444{index}, 00000000:0{index}:00.0,"
-    " 0x2B8510DE, {version}, 98.02.2E.40.01, [N/A], 12.0, 32607"
+    " 0x2B8510DE, {version}, 98.02.2E.40.01, [N/A], 12.0, 32607, 4"
 )
 
 
@@ -168,7 +171,9 @@ def test_libraries(host: GpuFacts, smi: SmiAnswer, outcome: Outcome, words: str)
     [
         pytest.param(facts(1), rows(1), False, PASS, "1 on PCI and in NVML", id="one"),
         pytest.param(facts(2), rows(2), False, PASS, "2 on PCI and in NVML", id="two"),
-        pytest.param(facts(2), rows(1), False, FAIL, "2 on PCI, 1 in NVML", id="one-of-two-is-missing"),
+        pytest.param(
+            facts(2), rows(1), False, FAIL, "1 in NVML: 0000:01:00.0 does not answer", id="one-of-two-is-missing"
+        ),
         pytest.param(
             facts(2), rows(1), True, OPEN, "a container may be given only some", id="container-with-one-of-two"
         ),
@@ -183,6 +188,20 @@ def test_libraries(host: GpuFacts, smi: SmiAnswer, outcome: Outcome, words: str)
         ),
         pytest.param(facts(1), rows(1).replace(VERSION, "[N/A]"), False, FAIL, "driver_version is '[N/A]'", id="n-a"),
         pytest.param(facts(1), rows(1).replace("GPU-0", "MIG-0"), False, FAIL, "uuid 'MIG-", id="not-a-uuid"),
+        pytest.param(
+            facts(1), rows(1).replace("0:00.0,", "5:00.0,"), False, FAIL, "0000:00:00.0 does not answer", id="another"
+        ),
+        pytest.param(
+            facts(1),
+            rows(1).replace("98.02.2E.40.01, [N/A]", "98.02.2E.40.01, [Unknown Error]"),
+            False,
+            FAIL,
+            "serial is '[Unknown Error]'",
+            id="unknown-error-where-nothing-is-needed",
+        ),
+        pytest.param(
+            facts(1), rows(1).replace("98.02.2E.40.01", "[N/A]"), False, FAIL, "vbios_version is '[N/A]'", id="no-vbios"
+        ),
         pytest.param(facts(1), "", False, FAIL, "lists no card", id="none-in-nvml"),
         pytest.param(NONE, "", False, OPEN, "no NVIDIA card on PCI", id="no-card-no-driver"),
         pytest.param(
@@ -193,3 +212,30 @@ def test_libraries(host: GpuFacts, smi: SmiAnswer, outcome: Outcome, words: str)
 def test_cards(host: GpuFacts, stdout: str, container: bool, outcome: Outcome, words: str) -> None:  # noqa: FBT001
     check = layers.judge_cards(host, parse_smi(0, stdout, ""), container=container)
     assert (check.outcome, words in check.why) == (outcome, True), check.why
+
+
+def with_firmware(*versions: str | None, flavour: str = "open") -> GpuFacts:
+    host = facts(len(versions), driver_loaded=DriverModule(VERSION, flavour))
+    pairs = zip(host.devices, versions, strict=True)
+    return dataclasses.replace(host, devices=tuple(dataclasses.replace(d, firmware=v) for d, v in pairs))
+
+
+@pytest.mark.parametrize(
+    ("host", "outcome", "words"),
+    [
+        pytest.param(with_firmware(VERSION, VERSION), PASS, f"{VERSION} on 2 card(s)", id="same"),
+        pytest.param(with_firmware(VERSION, "575.64"), FAIL, "0000:01:00.0 has 575.64", id="another"),
+        pytest.param(with_firmware("N/A"), FAIL, "open modules cannot do without", id="none-with-open-modules"),
+        pytest.param(with_firmware("N/A", flavour="proprietary"), OPEN, "runs without", id="none-with-proprietary"),
+        pytest.param(with_firmware(None), OPEN, "tells no card's firmware", id="not-told"),
+        pytest.param(NONE, OPEN, "no NVIDIA driver", id="no-driver"),
+    ],
+)
+def test_firmware(host: GpuFacts, outcome: Outcome, words: str) -> None:
+    check = layers.judge_firmware(host)
+    assert (check.outcome, words in check.why) == (outcome, True), check.why
+
+
+def test_the_recorded_h100_has_the_drivers_firmware() -> None:
+    recorded = (FIXTURES / "host/h100-ubuntu24-container.txt").read_text()
+    assert parse_gpu_information(recorded)["GPU Firmware"] == VERSION

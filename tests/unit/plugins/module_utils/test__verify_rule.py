@@ -5,7 +5,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+import yaml
 
 from ansible_collections.gpulab.workstation.plugins.module_utils import _verify_rule
 from ansible_collections.gpulab.workstation.plugins.module_utils._errors import OperatorError
@@ -19,6 +22,7 @@ from ansible_collections.gpulab.workstation.plugins.module_utils._verify import 
     warned,
 )
 
+ROOT = Path(__file__).parents[4]
 NATIVE = passed("native_code", "sm_120")
 CARDS = passed("cards", "1 on PCI and in NVML")
 NO_CARDS = not_proven("cards", "no NVIDIA driver is loaded")
@@ -108,3 +112,9 @@ def test_what_a_run_makes(level: Level, minutes: float, python: bool, more: set[
     assert not less & set(asked)
     assert list(asked) == [name for name in CHECKS if name in asked]
     assert not python or set(QUICK) <= set(asked)
+
+
+def test_the_role_requires_every_check_in_every_run_that_makes_it() -> None:
+    """But for what is said only of a driver that gpu_driver has installed."""
+    defaults = yaml.safe_load((ROOT / "roles/gpu_verify/defaults/main.yml").read_text())
+    assert defaults["gpu_verify_require"] == [name for name in CHECKS if name != "driver_drift"]

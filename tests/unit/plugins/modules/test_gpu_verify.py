@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from ansible.module_utils.testing import patch_module_args
 
+from ansible_collections.gpulab.workstation.plugins.module_utils import _job
 from ansible_collections.gpulab.workstation.plugins.module_utils._verify_run import RESULT
 from ansible_collections.gpulab.workstation.plugins.modules import gpu_verify
 from fakehost import FakeHost
@@ -20,6 +21,12 @@ from fakehost import FakeHost
 @pytest.fixture
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeHost:
     host = FakeHost(tmp_path)
+
+    def worker(_argv: tuple[str, ...]) -> tuple[int, str, str]:
+        _job.work(f"{_job.JOBS}/gpu_verify", host)
+        return 0, "", ""
+
+    host.commands["setsid --fork"] = worker
     monkeypatch.setattr(gpu_verify, "LocalHost", lambda: host)
     return host
 
