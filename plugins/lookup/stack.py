@@ -21,9 +21,10 @@ options:
       - V(conda_lock) is an explicit conda lock; V(torch), V(diffusion) and V(uv) have pip locks with hashes.
       - V(verification) has the name of the stack and the limits of every model of card.
       - V(stack) is everything that is needed to judge the stack on a host.
+      - V(wishes) is every version and sha256 with one digest of them all, for records.
     type: list
     elements: str
-    choices: [driver, cuda, miniforge, conda_lock, torch, diffusion, uv, verification, stack]
+    choices: [driver, cuda, miniforge, conda_lock, torch, diffusion, uv, verification, stack, wishes]
     required: true
   gpulab_stack:
     description: Name of a file in C(catalogue/stacks/) or in C(stacks/) of the overlay, without its suffix.
@@ -75,7 +76,7 @@ from ansible.plugins.lookup import LookupBase
 
 from ansible_collections.gpulab.workstation.plugins.module_utils._errors import OperatorError
 from ansible_collections.gpulab.workstation.plugins.module_utils._rules import judge
-from ansible_collections.gpulab.workstation.plugins.module_utils._stack_components import component, portable
+from ansible_collections.gpulab.workstation.plugins.module_utils._stack_components import component, portable, wishes
 from ansible_collections.gpulab.workstation.plugins.plugin_utils._catalogue import catalogue_data, load_catalogue
 
 VARIABLES = ("gpulab_stack", "gpulab_stack_overrides", "gpulab_catalogue_overlay")
@@ -98,7 +99,8 @@ class LookupModule(LookupBase):
                 message = f"The stack {name} is refused; nothing was changed.{reasons}"
                 raise AnsibleLookupError(message)
             data = catalogue_data(overlay) if "stack" in terms else {}
-            return [portable(stack, data) if term == "stack" else component(stack, term) for term in terms]
+            whole = {"stack": lambda: portable(stack, data), "wishes": lambda: wishes(stack)}
+            return [whole[term]() if term in whole else component(stack, term) for term in terms]
         except OperatorError as error:
             raise AnsibleLookupError(str(error)) from error
 

@@ -30,6 +30,7 @@ SETTABLE = (
     "driver.version",
     "driver.flavour",
     "cuda.version",
+    "miniforge.version",
     "torch.version",
     "torch.index",
     "torchvision.version",
@@ -37,6 +38,7 @@ SETTABLE = (
     "xformers.version",
     "python.version",
     "arch",
+    *(f"locks.{name}" for name in _GROUPS["locks"]),
 )
 
 

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import typing as t
 
 from ansible_collections.gpulab.workstation.plugins.module_utils._errors import OperatorError
@@ -94,4 +96,18 @@ def portable(stack: Stack, data: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     }
 
 
-__all__ = ["COMPONENTS", "component", "portable"]
+def wishes(stack: Stack) -> dict[str, t.Any]:
+    """Return every version and sha256 of this stack, and one digest of them all; what a record keeps of it."""
+    files = {"driver": stack.driver.artefact, "cuda": stack.cuda.artefact, "miniforge": stack.miniforge}
+    chosen = {
+        "values": stack.values(),
+        "sha256": {
+            **{release.file: release.sha256 for release in files.values()},
+            **{lock.path: hashlib.sha256(lock.text.encode()).hexdigest() for lock in stack.locks.values()},
+        },
+    }
+    digest = hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()
+    return {"name": stack.name, "overrides": dict(stack.overrides), **chosen, "fingerprint": digest}
+
+
+__all__ = ["COMPONENTS", "component", "portable", "wishes"]

@@ -1,0 +1,60 @@
+# Copyright: (c) 2026, gpulab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Records of hosts: kept on both sides, never of less than before, never with a secret."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from labhost import LabHost
+
+FACT = "/etc/ansible/facts.d/gpulab.fact"
+
+
+def test_a_second_record_changes_nothing(fresh_host: LabHost, tmp_path: Path) -> None:
+    host = fresh_host
+    first = host.apply("host_record", host_record_directory=str(tmp_path))
+    second = host.apply("host_record", host_record_directory=str(tmp_path))
+    assert (first.rc, first.changed, second.rc, second.changed) == (0, 1, 0, 0), second.stdout
+    on_controller = json.loads((tmp_path / f"{host.name}.json").read_text())
+    assert on_controller == json.loads(host.sh(f"cat {FACT}").stdout)
+
+
+def test_a_host_that_came_back_empty_does_not_overwrite_its_record(fresh_host: LabHost, tmp_path: Path) -> None:
+    host = fresh_host
+    assert host.apply("host_record", host_record_directory=str(tmp_path)).rc == 0
+    path = tmp_path / f"{host.name}.json"
+    whole = {**json.loads(path.read_text()), "departures": []}
+    path.write_text(json.dumps(whole))
+    result = host.apply("host_record", host_record_directory=str(tmp_path))
+    assert result.rc == 2
+    assert "has lost what its record says: no driver on disk" in result.message
+    assert f"playbooks/rebuild.yml -l {host.name}" in result.message
+    assert json.loads(path.read_text()) == whole
+
+
+def test_a_directory_that_cannot_be_written_is_told(fresh_host: LabHost, tmp_path: Path) -> None:
+    (tmp_path / "records").write_text("a file where the directory should be")
+    result = fresh_host.apply("host_record", host_record_directory=str(tmp_path / "records"))
+    assert result.rc == 2
+    assert "set host_record_directory" in result.message
+
+
+def test_check_mode_leaves_no_file(fresh_host: LabHost, tmp_path: Path) -> None:
+    result = fresh_host.apply("host_record", check=True, host_record_directory=str(tmp_path / "records"))
+    assert (result.rc, result.changed) == (0, 1), result.stdout
+    assert fresh_host.sh(f"test -e {FACT}", check=False).returncode == 1
+    assert not (tmp_path / "records").exists()
+
+
+def test_a_private_key_is_never_recorded(fresh_host: LabHost, tmp_path: Path) -> None:
+    host = fresh_host
+    host.sh("cp /etc/ssh/ssh_host_ed25519_key /etc/ssh/ssh_host_swapped_key.pub")  # a private key under a public name
+    result = host.apply("host_record", host_record_directory=str(tmp_path))
+    assert result.rc == 0, result.stdout
+    body = host.sh("sed -n 2p /etc/ssh/ssh_host_ed25519_key").stdout.strip()
+    for text in (host.sh(f"cat {FACT}").stdout, (tmp_path / f"{host.name}.json").read_text(), result.stdout):
+        assert "PRIVATE" not in text
+        assert body not in text
