@@ -65,7 +65,7 @@ class Playbook:
             **os.environ,
             "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
             "ANSIBLE_CALLBACK_PLUGINS": str(ROOT / "tests/support/callback_plugins"),
-            "ANSIBLE_CALLBACKS_ENABLED": "gpulab.workstation.no_hosts,record",
+            "ANSIBLE_CALLBACKS_ENABLED": "gpulab.workstation.no_hosts,gpulab.workstation.rollout,record",
             "ANSIBLE_NOCOLOR": "1",
             "GPULAB_TEST_RECORD": str(record),
             **(env or {}),
@@ -102,8 +102,10 @@ class LabHost:
 
     def start(self, role: str, *, check: bool = False, **variables: t.Any) -> Playbook:
         """Start a play of one role and return at once."""
-        play = {"name": role, "hosts": self.name, "gather_facts": False, "become": True,
-                "roles": [{"role": f"gpulab.workstation.{role}"}]}  # fmt: skip
+        return self._start(role, {"roles": [{"role": f"gpulab.workstation.{role}"}]}, check=check, **variables)
+
+    def _start(self, role: str, content: dict[str, t.Any], *, check: bool, **variables: t.Any) -> Playbook:
+        play = {"name": role, "hosts": self.name, "gather_facts": False, "become": True, **content}
         book = self.directory / f"{role}.yml"
         book.write_text(json.dumps([play]), encoding="utf-8")
         arguments = ["-i", str(self.lab.inventory), "-e", json.dumps(variables), str(book), "--diff"]
@@ -112,6 +114,11 @@ class LabHost:
     def apply(self, role: str, *, check: bool = False, **variables: t.Any) -> PlayResult:
         """Run a play of one role over ssh."""
         return self.start(role, check=check, **variables).wait()
+
+    def apply_tasks(self, role: str, entry: str, **variables: t.Any) -> PlayResult:
+        """Run one of a role's other entry points over ssh."""
+        task = {"ansible.builtin.include_role": {"name": f"gpulab.workstation.{role}", "tasks_from": entry}}
+        return self._start(role, {"tasks": [task]}, check=False, **variables).wait()
 
 
 __all__ = ["ROOT", "LabHost", "PlayResult", "Playbook"]

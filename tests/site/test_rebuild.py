@@ -1,0 +1,58 @@
+# Copyright: (c) 2026, gpulab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A host is provisioned, reinstalled and brought back by one command; then it is what its record says."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+from pathlib import Path
+
+from labhost import LabHost, Playbook, PlayResult
+from reinstalled import fingerprint, reinstall, without_python
+
+from gpulab.lab import Lab
+
+NAME = "site-rebuilt"
+# torch's wheels are the business of the scenario 'workstation'; without them a host is provisioned in three minutes.
+LESS = ["--skip-tags", "torch_stack,diffusion_stack"]
+
+
+def play(lab: Lab, directory: Path, playbook: str, **variables: t.Any) -> PlayResult:
+    settings = {"gpulab_records_directory": str(directory / "records"), "gpu_verify_python": "", **variables}
+    arguments = ["-i", str(lab.inventory), playbook, "-l", NAME, *LESS, "-e", json.dumps(settings)]
+    return Playbook(arguments, directory / "record.jsonl").wait(1500)
+
+
+def test_a_reinstalled_host_is_brought_back_and_compared_with_one_command(lab: Lab, tmp_path: Path) -> None:
+    lab.add_host(NAME)
+    host = LabHost(lab, NAME, tmp_path)
+    try:
+        first = play(lab, tmp_path, "site.yml")
+        assert first.rc == 0, first.message
+        before = json.loads((tmp_path / "records" / f"{NAME}.json").read_text())
+        assert before["installed"]["driver"]["on_disk"]
+        assert before["installed"]["environment"]["conda_packages"] > 0
+
+        reinstall(lab, NAME)
+        without_python(host)
+        assert host.sh("ls -d /usr/local/cuda* /opt/miniforge3 /var/lib/gpulab/verify.json", check=False).stdout == ""
+
+        rebuilt = play(lab, tmp_path, "playbooks/rebuild.yml", host_rebuild_fingerprint=fingerprint(host))
+        assert rebuilt.rc == 0, rebuilt.message
+        compared = rebuilt.of(NAME)[-1]["result"]
+        assert compared["differences"] == []
+        assert compared["msg"].startswith("equal to its record of ")
+        assert not (tmp_path / "records" / f"{NAME}.rebuild.json").exists()
+
+        after = json.loads((tmp_path / "records" / f"{NAME}.json").read_text())
+        assert after["installed"] == before["installed"]
+        assert after["stack"] == before["stack"]
+        assert after["ssh_host_keys"] != before["ssh_host_keys"]
+        assert "ssh host keys" in " ".join(compared["told"])
+
+        again = play(lab, tmp_path, "site.yml")
+        assert (again.rc, again.changed) == (0, 0), again.stdout
+    finally:
+        lab.remove_host(NAME)
