@@ -51,12 +51,30 @@ def tracked(*suffixes: str) -> list[Path]:
     return [path for path in found if path.is_file() and (not suffixes or path.suffix in suffixes)]
 
 
+# Roles that other playbooks than the site's begin or end with.
+BESIDE_THE_SITE = {"host_rebuild", "rollout"}
+
+
+def roles_of(playbook: str) -> list[str]:
+    plays = load(ROOT / "playbooks" / playbook)
+    return [role["role"].rsplit(".", 1)[1] for play in plays for role in play.get("roles", [])]
+
+
 def test_the_site_has_the_roles_of_the_design() -> None:
-    plays = load(ROOT / "playbooks/provision.yml")
-    order = [role["role"].rsplit(".", 1)[1] for play in plays for role in play["roles"]]
-    assert sorted(order) == ROLES
+    order = roles_of("provision.yml")
+    assert set(order) | BESIDE_THE_SITE == set(ROLES)
+    assert len(order) == len(set(order))
     assert order[0] == "host_preflight"
-    assert order[-2:] == ["host_restart", "gpu_verify"]
+    assert order[-3:] == ["host_restart", "gpu_verify", "host_record"]
+
+
+def test_a_rollout_is_the_site_behind_a_gate() -> None:
+    assert roles_of("rollout.yml") == ["rollout", *roles_of("provision.yml")]
+    (play,) = load(ROOT / "playbooks/rollout.yml")
+    (provision,) = load(ROOT / "playbooks/provision.yml")
+    assert play["roles"][1:] == provision["roles"]
+    defaults = load(ROOT / "roles/rollout/defaults/main.yml")
+    assert f"default({defaults['rollout_batches']})" in play["serial"]
 
 
 @pytest.mark.parametrize("role", ROLES)
