@@ -26,7 +26,13 @@ _ANSIBLES_PREFACE = re.compile(
 )
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # both are safe; the compiled one is eight times as fast
 _SITE = "gpulab_"
-_SITE_READERS = ("roles/*/defaults/main.yml", "playbooks/*.yml", "plugins/lookup/*.py", "site.yml")
+_SITE_READERS = (
+    "roles/*/defaults/main.yml",
+    "playbooks/*.yml",
+    "plugins/lookup/*.py",
+    "site.yml",
+    "src/gpulab/_autoinstall.py",
+)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import sys
 import typing as t
 
 from gpulab._errors import OperatorError
-from gpulab.commands import lab, provision, report, signing_key, stack
+from gpulab.commands import autoinstall, lab, provision, report, signing_key, stack
 
 if t.TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
         epilog="Exit codes: 0 done as asked, 1 tried and failed, 2 refused or wrong usage.",
     )
     subparsers = root.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (provision, report, stack, lab, signing_key):
+    for command in (provision, report, stack, autoinstall, lab, signing_key):
         command.register(subparsers)
     return root
 
