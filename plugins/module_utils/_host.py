@@ -290,19 +290,24 @@ class LocalHost:
         )
 
     def write_text(self, path: str, text: str, *, mode: int = 0o644) -> None:
-        """Write a file whole or not at all (temporary name, fsync, rename)."""
+        """Write a file whole or not at all (temporary name, fsync, rename).
+
+        The temporary name is always the same: what a killed run has left of it, the next one takes away.
+        """
         target = pathlib.Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        name = target.with_name(f".{target.name}.gpulab-new")
+        name.unlink(missing_ok=True)
+        handle = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as stream:
                 stream.write(text)
                 stream.flush()
                 os.fsync(stream.fileno())
-            pathlib.Path(name).chmod(mode)
-            pathlib.Path(name).replace(target)
+            name.chmod(mode)
+            name.replace(target)
         except BaseException:
-            pathlib.Path(name).unlink(missing_ok=True)
+            name.unlink(missing_ok=True)
             raise
 
     def append_text(self, path: str, text: str) -> None:
