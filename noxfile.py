@@ -6,12 +6,18 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
+import subprocess
+import tempfile
 from pathlib import Path
 
+import ansible_test
 import nox
 
 ROOT = Path(__file__).resolve().parent
 RESULTS = ROOT / ".test-results"
+BY_LINT = ("pep8", "pylint", "pslint", "shellcheck", "yamllint")  # what ruff and yamllint look at, in a style of ours
 
 nox.options.default_venv_backend = "none"
 nox.options.sessions = ["lint", "typing", "unit", "installer", "molecule", "faults", "site"]
@@ -69,6 +75,49 @@ def site(session: nox.Session) -> None:
 def vm(session: nox.Session) -> None:
     """Virtual machines with kernels of their own, and what takes too long for every run; `-- -m quick_vm`: less."""
     _pytest(session, "vm", "tests/vm", "tests/faults", "-m", "vm or whole")
+
+
+@nox.session
+def sanity(session: nox.Session) -> None:
+    """Ansible's own checks of modules and plugins, on a copy: through symbolic links ansible-test checks nothing."""
+    with tempfile.TemporaryDirectory(prefix="gpulab-sanity-") as name:
+        tree = Path(name) / "ansible_collections/gpulab/workstation"
+        _copy_tracked(tree)
+        _seed_pip(Path(name) / ".ansible/test/cache")
+        command = ["ansible-test", "sanity", "--requirements", "--color", "no", "--python", "default"]
+        with session.chdir(tree):
+            planted = tree / "plugins/modules/gpu_info.py"
+            good = planted.read_text(encoding="utf-8")
+            planted.write_text(good.replace("short_description:", "short_descriptoin:"), encoding="utf-8")
+            only = ["--test", "validate-modules", str(planted.relative_to(tree))]
+            found = session.run(*command, *only, env={"HOME": name}, silent=True, success_codes=[1])
+            if "short_descriptoin" not in str(found):
+                session.error(f"a planted error was not found, so nothing was checked: {found}")
+            planted.write_text(good, encoding="utf-8")
+            left_out = [word for test in BY_LINT for word in ("--skip-test", test)]
+            session.run(*command, *left_out, env={"HOME": name})
+
+
+def _copy_tracked(tree: Path) -> None:
+    """Copy what git knows or would add; collections/ is the symbolic link to all of it."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+        cwd=ROOT, check=True, capture_output=True, text=True,
+    ).stdout.split("\0")  # fmt: skip
+    for name in listed:
+        if (ROOT / name).is_file() and not name.startswith("collections/"):
+            (tree / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, tree / name)
+
+
+def _seed_pip(cache: Path) -> None:
+    """Let ansible-test take pip from Python itself; it would download get-pip from a server of its own."""
+    source = Path(ansible_test.__path__[0]) / "_internal/python_requirements.py"
+    (version,) = re.findall(r"pip='([0-9.]+)'", source.read_text(encoding="utf-8"))
+    cache.mkdir(parents=True)
+    (cache / f"get_pip_{version.replace('.', '_')}.py").write_text(
+        "import ensurepip\nensurepip.bootstrap()\n", encoding="utf-8"
+    )
 
 
 @nox.session
