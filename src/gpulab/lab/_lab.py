@@ -19,7 +19,7 @@ from pathlib import Path
 from gpulab import _os_packages, _paths
 from gpulab._errors import OperatorError
 from gpulab.lab import depot_process, faults, hosts, image, inventory, overlay, ssh, standins_cache, wheels
-from gpulab.lab.podman import REQUIREMENTS, Container, Podman, working_podman
+from gpulab.lab.podman import REQUIREMENTS, Container, Podman, refuse_chroot, working_podman
 from gpulab.lab.vms import machine
 from gpulab.lab.vms.fleet import Fleet
 
@@ -64,6 +64,7 @@ class Lab:
         rebuild_image: bool = False,
     ) -> Lab:
         """Start the lab with at least these hosts; what runs already is left as it is."""
+        refuse_chroot(Path("/proc/self/mountinfo").read_text(encoding="utf-8"))
         directory = lab_directory(name)
         directory.mkdir(parents=True, exist_ok=True)
         with locked(directory):

@@ -142,6 +142,19 @@ def _finite(limit: int) -> int:
     return 1048576 if limit == resource.RLIM_INFINITY else limit
 
 
+def refuse_chroot(mounts: str) -> None:
+    """Refuse a plain chroot, by its /proc/self/mountinfo (proc(5)): a container cannot be started from there.
+
+    Where / is no mount, neither unshare nor a container runtime can leave it, and both say so in riddles.
+    """
+    if not any(line.split()[4:5] == ["/"] for line in mounts.splitlines()):
+        raise OperatorError(
+            found="this is a chroot: its / is not a mounted file system.",
+            expected="a machine, a virtual machine or a container of its own: the lab's hosts are containers.",
+            action="enter it with 'systemd-nspawn -D DIRECTORY', or run the command outside of it.",
+        )
+
+
 def working_podman(image: str, settings: Path, say: Callable[[str], None]) -> Podman:
     """Return a podman that can run the image: with the machine's settings, else with the lab's own in `settings`."""
     if settings.exists():
@@ -180,5 +193,6 @@ __all__ = [
     "Podman",
     "lab_settings",
     "parse_container",
+    "refuse_chroot",
     "working_podman",
 ]

@@ -10,8 +10,10 @@ import resource
 import typing as t
 from pathlib import Path
 
+import pytest
 import tomllib
 
+from gpulab._errors import OperatorError
 from gpulab.lab import podman
 
 INSPECTED = Path(__file__).parents[1] / "fixtures/podman"
@@ -49,3 +51,21 @@ def test_settings_without_limits_have_finite_ones() -> None:
     unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
     settings = tomllib.loads(podman.lab_settings(lambda _: unlimited))
     assert settings["containers"]["default_ulimits"] == ["nofile=1048576:1048576", "nproc=32768:32768"]
+
+
+# /proc/self/mountinfo of a machine, and of a chroot on it with /proc and /run mounted (Linux 6.18, 2026-11-25).
+OF_A_MACHINE = """\
+22 27 0:21 / /proc rw,relatime - proc proc rw
+27 1 254:0 / / rw,relatime - ext4 /dev/vda rw,discard
+"""
+OF_A_CHROOT = """\
+1199 733 0:288 / /proc rw,relatime - proc proc rw
+1200 733 0:290 / /run rw,relatime - tmpfs tmpfs rw
+"""
+
+
+def test_a_plain_chroot_is_refused_with_the_way_out() -> None:
+    podman.refuse_chroot(OF_A_MACHINE)
+    with pytest.raises(OperatorError, match="this is a chroot") as refused:
+        podman.refuse_chroot(OF_A_CHROOT)
+    assert "systemd-nspawn -D DIRECTORY" in refused.value.action
