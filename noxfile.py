@@ -17,6 +17,7 @@ import nox
 
 ROOT = Path(__file__).resolve().parent
 RESULTS = ROOT / ".test-results"
+COLLECTION = ("galaxy.yml", "meta", "plugins", "roles", "playbooks", "tests/sanity")
 BY_LINT = ("pep8", "pylint", "pslint", "shellcheck", "yamllint")  # what ruff and yamllint look at, in a style of ours
 
 nox.options.default_venv_backend = "none"
@@ -99,13 +100,13 @@ def sanity(session: nox.Session) -> None:
 
 
 def _copy_tracked(tree: Path) -> None:
-    """Copy what git knows or would add; collections/ is the symbolic link to all of it."""
+    """Copy what git knows or would add of the collection itself."""
     listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z", "--", *COLLECTION],
         cwd=ROOT, check=True, capture_output=True, text=True,
     ).stdout.split("\0")  # fmt: skip
     for name in listed:
-        if (ROOT / name).is_file() and not name.startswith("collections/"):
+        if (ROOT / name).is_file():
             (tree / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, tree / name)
 
