@@ -10,7 +10,7 @@ type: aggregate
 short_description: Lists the machines whose console has to be visited to enrol the lab's key
 description:
   - Each of them says so in its own failure; among many hosts the list is what somebody walks with.
-author: gpulab contributors
+author: gpulab contributors (@gpulab)
 requirements:
   - enabled in ansible.cfg by O(ignore:callbacks_enabled)
 """

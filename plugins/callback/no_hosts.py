@@ -11,7 +11,7 @@ short_description: Says which file to edit where a play's group has no host
 description:
   - Ansible ends with success when a group is empty. A lab whose inventory was never filled in would look provisioned.
   - This callback ends the run with status 2 and names the file that lists the machines.
-author: gpulab contributors
+author: gpulab contributors (@gpulab)
 requirements:
   - enabled in ansible.cfg by O(ignore:callbacks_enabled)
 """

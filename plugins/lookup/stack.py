@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: stack
-author: gpulab contributors
+author: gpulab contributors (@gpulab)
 version_added: 0.1.0
 short_description: Versions, files and locks of the chosen stack
 description:

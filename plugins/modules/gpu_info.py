@@ -13,7 +13,7 @@ description:
   - What cannot be read is listed in RV(unreadable) and is then neither known to be there nor known to be absent.
 version_added: "0.1.0"
 author:
-  - gpulab contributors
+  - gpulab contributors (@gpulab)
 options:
   paths:
     description:

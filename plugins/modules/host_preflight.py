@@ -15,7 +15,7 @@ description:
     and puts a missing or outdated Python on the host into words.
 version_added: "0.1.0"
 author:
-  - gpulab contributors
+  - gpulab contributors (@gpulab)
 options:
   expect_gpu:
     description: Whether a host without an NVIDIA GPU is refused.

@@ -16,7 +16,7 @@ description:
     as the restart is under way.
 version_added: "0.1.0"
 author:
-  - gpulab contributors
+  - gpulab contributors (@gpulab)
 options:
   enabled:
     description: Whether to restart at all. If not, what is asked for is only reported.
@@ -42,7 +42,7 @@ options:
     description: Whether the host is the machine that Ansible runs on; set by the action plugin of the same name.
     type: bool
     default: false
-  message:
+  notice:
     description: What logged-in users get to read. Empty for nothing.
     type: str
     default: This workstation is restarting to finish the installation of its GPU software.
@@ -140,7 +140,7 @@ ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "wait_minutes": {"type": "int", "default": 0},
     "in_container": {"type": "bool", "default": False},
     "local_connection": {"type": "bool", "default": False},
-    "message": {
+    "notice": {
         "type": "str",
         "default": "This workstation is restarting to finish the installation of its GPU software.",
     },
@@ -174,7 +174,7 @@ def run(host: Host, params: t.Mapping[str, t.Any], *, check_mode: bool) -> dict[
     if decision == "restart":
         account["changed"] = True
         if not check_mode:
-            restart(host, params["message"])
+            restart(host, params["notice"])
             account["restarting"] = True
     return account
 

@@ -8,12 +8,14 @@ DOCUMENTATION = r"""
 module: stack_info
 short_description: Resolve a stack of the catalogue and judge it
 version_added: 0.1.0
-author: gpulab contributors
+author: gpulab contributors (@gpulab)
 description:
   - Looks up a stack and checks it as a whole against the rules of driver, CUDA, kernel, glibc, gcc, torch, xformers,
     Python, GPU and system, on its own or for the facts of one host.
   - Changes nothing. A broken rule is a finding in the result, not a failure of the module.
-extends_documentation_fragment: gpulab.workstation._attributes.info
+extends_documentation_fragment:
+  - gpulab.workstation._attributes
+  - gpulab.workstation._attributes.info
 options:
   stack:
     description: Name of a stack of the catalogue.
