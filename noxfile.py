@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -18,6 +19,7 @@ import nox
 ROOT = Path(__file__).resolve().parent
 RESULTS = ROOT / ".test-results"
 COLLECTION = ("galaxy.yml", "meta", "plugins", "roles", "playbooks", "tests/sanity")
+VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 BY_LINT = ("pep8", "pylint", "pslint", "shellcheck", "yamllint")  # what ruff and yamllint look at, in a style of ours
 
 nox.options.default_venv_backend = "none"
@@ -85,7 +87,7 @@ def sanity(session: nox.Session) -> None:
         tree = Path(name) / "ansible_collections/gpulab/workstation"
         _copy_tracked(tree)
         _seed_pip(Path(name) / ".ansible/test/cache")
-        command = ["ansible-test", "sanity", "--requirements", "--color", "no", "--python", "default"]
+        command = ["ansible-test", "sanity", "--requirements", "--color", "no", "--python", VERSION]
         with session.chdir(tree):
             planted = tree / "plugins/modules/gpu_info.py"
             good = planted.read_text(encoding="utf-8")
