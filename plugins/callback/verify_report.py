@@ -13,7 +13,7 @@ description:
     M(gpulab.workstation.gpu_verify) left on the controller, also when hosts failed or were not reached.
   - Names every file among the results that cannot be read, and says in the last line where the page is.
   - M(gpulab.workstation.verify_report) makes them again at any time.
-author: gpulab contributors
+author: gpulab contributors (@gpulab)
 requirements:
   - enabled in ansible.cfg by O(ignore:callbacks_enabled)
 """
