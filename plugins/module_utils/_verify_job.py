@@ -48,7 +48,7 @@ def verify(
         raise OperatorError(
             found="another verification is running on this host, which was asked for something else.",
             expected="one at a time: two would disturb each other's figures.",
-            action="wait for it, then run again.",
+            action=f"wait for it, or end it with 'systemctl stop {_job.unit_name(NAME)}', then run again.",
         )
     if found.state == "absent" and job and (seen := _result_of(host, job, verification.wish)):
         return seen, {}
