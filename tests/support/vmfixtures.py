@@ -47,4 +47,11 @@ def new_machine(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         lab.remove_host(name)
 
 
-__all__ = ["NewMachine", "lab", "new_machine", "pytest_collection_modifyitems"]
+def build_modules(lab: Lab, host: LabHost) -> None:
+    """Have the stand-in's open modules in /root/driver/kernel-open, built by the kernel's own compiler."""
+    [driver] = [standin for standin in lab.standins if standin.kind == "driver"]
+    host.put(lab.depot_dir / "files" / driver.file, "/root/driver.run")
+    host.sh("cd /root && sh driver.run -x --target driver && make -C driver/kernel-open -j2 modules > build.log")
+
+
+__all__ = ["NewMachine", "build_modules", "lab", "new_machine", "pytest_collection_modifyitems"]

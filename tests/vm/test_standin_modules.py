@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 from labhost import LabHost
-from vmfixtures import NewMachine
+from vmfixtures import NewMachine, build_modules
 
 from gpulab.lab import Lab
 
@@ -20,9 +20,7 @@ BUILT = "/root/driver/kernel-open"
 def machine(lab: Lab, new_machine: NewMachine) -> LabHost:
     """Have a machine with the stand-in's modules built from source, by the kernel's own compiler."""
     host = new_machine("vm-modules")
-    [driver] = [standin for standin in lab.standins if standin.kind == "driver"]
-    host.put(lab.depot_dir / "files" / driver.file, "/root/driver.run")
-    host.sh(f"cd /root && sh driver.run -x --target driver && make -C {BUILT} -j2 modules > build.log")
+    build_modules(lab, host)
     return host
 
 

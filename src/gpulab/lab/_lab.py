@@ -20,7 +20,7 @@ from gpulab import _os_packages, _paths
 from gpulab._errors import OperatorError
 from gpulab.lab import depot_process, faults, hosts, image, inventory, overlay, ssh, standins_cache, wheels
 from gpulab.lab.podman import REQUIREMENTS, Container, Podman, refuse_chroot, working_podman
-from gpulab.lab.vms import machine
+from gpulab.lab.vms import machine, mok
 from gpulab.lab.vms.fleet import Fleet
 
 if t.TYPE_CHECKING:
@@ -189,6 +189,14 @@ class Lab:
         """Let a virtual machine reboot itself and wait until it is up."""
         before = len(self.fleet.machine(host).starts())
         self.exec(host, "systemctl reboot")
+        return self.wait_start(host, before)
+
+    def visit_console(self, host: str, password: str) -> machine.Start:
+        """Reboot a machine and enrol the key that waits there (mokutil --import), as a person at its console does."""
+        found = self.fleet.machine(host)
+        before = len(found.starts())
+        self.exec(host, "systemctl reboot")
+        mok.answer(found.directory, mok.enrolment(password), machine.UP_SECONDS)
         return self.wait_start(host, before)
 
     def reinstall(self, host: str) -> machine.Start:

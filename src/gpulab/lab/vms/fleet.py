@@ -63,11 +63,14 @@ class Fleet:
             if name not in known:
                 known[name] = machine.create(self.lab / "vms" / name, spec, images[spec.flavour].disk)
         with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
-            list(pool.map(self._switch_on, [known[name] for name in specs if not known[name].running]))
+            list(pool.map(self._have_up, [known[name] for name in specs]))
 
     def power_on(self, host: str) -> Start:
         """Switch a machine on and wait until it is up."""
         return self._switch_on(self.machine(host))
+
+    def _have_up(self, found: Machine) -> Start:
+        return machine.wait_up(found, 0) if found.running else self._switch_on(found)
 
     def _switch_on(self, found: Machine) -> Start:
         before = len(found.starts())

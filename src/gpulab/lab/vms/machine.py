@@ -17,6 +17,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -36,6 +37,7 @@ if t.TYPE_CHECKING:
 UP_SECONDS = 600
 MEMORY_MIB = 1536
 STATE = "machine.json"
+_UP = re.compile(r"up (\S+) ([0-9a-f-]{36}) (ssh-ed25519 \S+)\r?\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +65,11 @@ class Start:
 
 
 def parse_starts(text: str) -> list[Start]:
-    """Return the starts of announce.log; a line that a power cut left unfinished is none."""
-    words = (line.split() for line in text.splitlines(keepends=True) if line.endswith("\n"))
-    return [Start(w[1], w[2], f"{w[3]} {w[4]}") for w in words if len(w) == 5 and w[0] == "up"]  # noqa: PLR2004
+    """Return the starts of announce.log; a line that a power cut left unfinished is none.
+
+    OVMF takes every serial port for a console: what it and GRUB draw may stand before the line.
+    """
+    return [Start(*match.groups()) for match in _UP.finditer(text)]
 
 
 @dataclass(frozen=True, slots=True)

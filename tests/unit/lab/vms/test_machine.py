@@ -29,6 +29,7 @@ START = machine.Start("6.1.0-50-cloud-amd64", "837b3304-010a-4c88-8789-1594f4e35
         ),
         pytest.param(UP[:-30], [], id="power-cut-in-the-line"),
         pytest.param("noise\n" + UP, [START], id="noise"),
+        pytest.param("\x1b[2J\x1b[01;01HWelcome to GRUB!\r\n\x1b[40m" + UP, [START], id="after-the-firmware"),
         pytest.param(UP[:40] + "\n" + UP, [START], id="cut-and-on-again"),
     ],
 )
