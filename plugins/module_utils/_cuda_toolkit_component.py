@@ -196,7 +196,7 @@ def driver_traces(host: Host) -> dict[str, str]:
         "/proc/driver/nvidia/version": host.read_text("/proc/driver/nvidia/version") or "",
     }
     for kernel in host.listdir("/lib/modules"):
-        done = host.run(["modinfo", "-k", kernel, "-F", "version", "nvidia"], timeout_s=20)
+        done = host.run(["modinfo", "-k", kernel, "-F", "version", "nvidia"], timeout_s=120)
         traces[f"module for {kernel}"] = done.stdout.strip() if done.ok else ""
     for directory in ("/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/lib"):
         traces[f"{directory}/libcuda.so.1"] = _trace(host, f"{directory}/libcuda.so.1")

@@ -105,7 +105,7 @@ def _installed_kernels(reading: Reading, host: HostFacts) -> list[str]:
 def _kernel(reading: Reading, host: HostFacts, gpu: GpuFacts, release: str) -> states.KernelState:
     known = next(kernel for kernel in host.kernels if kernel.release == release)
     module = next((module for module in gpu.driver_on_disk if module.kernel == release), None)
-    done = reading.host.run(["modinfo", "-k", release, "-F", "vermagic", *states.MODULES], timeout_s=20)
+    done = reading.host.run(["modinfo", "-k", release, "-F", "vermagic", *states.MODULES], timeout_s=120)
     nothing = module is None and all("not found" in line for line in done.stderr.splitlines())
     return states.KernelState(
         release=release,
@@ -159,8 +159,8 @@ def _service(reading: Reading) -> dict[str, t.Any]:
     host, accounts = reading.host, reading.text("/etc/passwd") or ""
     answers = {"account": any(line.startswith(f"{files.ACCOUNT}:") for line in accounts.splitlines())}
     if host.exists("/run/systemd/system"):
-        answers["unit_enabled"] = host.run(["systemctl", "is-enabled", files.UNIT_NAME], timeout_s=20).ok
-        answers["unit_active"] = host.run(["systemctl", "is-active", files.UNIT_NAME], timeout_s=20).ok
+        answers["unit_enabled"] = host.run(["systemctl", "is-enabled", files.UNIT_NAME], timeout_s=120).ok
+        answers["unit_active"] = host.run(["systemctl", "is-active", files.UNIT_NAME], timeout_s=120).ok
     return answers
 
 
@@ -208,7 +208,7 @@ def _installers(reading: Reading) -> tuple[states.Process, ...]:
 def _signing(host: Host, wanted: Wanted) -> tuple[bool | None, bool, bool]:
     if not wanted.signing_key:
         return None, False, False
-    answer = host.run(["mokutil", "--test-key", wanted.signing_certificate], timeout_s=20)
+    answer = host.run(["mokutil", "--test-key", wanted.signing_certificate], timeout_s=120)
     enrolled = parse_mokutil_test_key(answer.stdout + answer.stderr)
     return enrolled, host.exists(wanted.signing_key), host.exists(wanted.signing_certificate)
 

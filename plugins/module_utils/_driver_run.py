@@ -72,7 +72,7 @@ def settle_orphans(host: Host, directory: str) -> None:
     while _working_in(host, directory, installers=True) and host.now() < deadline:
         host.sleep(2.0)
     for pid in _working_in(host, directory, installers=False):
-        host.run(["kill", "-KILL", pid], timeout_s=20)
+        host.run(["kill", "-KILL", pid], timeout_s=120)
 
 
 def _working_in(host: Host, directory: str, *, installers: bool) -> list[str]:
@@ -94,7 +94,7 @@ def try_build(
 ) -> None:
     """Build the modules for kernels in a scratch place, as nvidia-installer does for one of them."""
     source = f"{_package(directory)}/{_TREES[wanted.flavour]}"
-    jobs = (host.run(["nproc"], timeout_s=20).stdout.strip() or "2") if kernels else ""
+    jobs = (host.run(["nproc"], timeout_s=120).stdout.strip() or "2") if kernels else ""
     for kernel in kernels:
         progress(kernel)
         scratch = f"{directory}/try-{kernel}"
@@ -176,7 +176,7 @@ def _failure(host: Host, wanted: Wanted, done: Completed, text: str) -> Operator
 def _modules_missing(host: Host, wanted: Wanted, kernel: str) -> str:
     """Say what modinfo finds wrong with a kernel's module right after the installation; empty where it is right."""
     host.run(["depmod", kernel], timeout_s=600)
-    done = host.run(["modinfo", "-k", kernel, "-F", "version", "nvidia"], timeout_s=20)
+    done = host.run(["modinfo", "-k", kernel, "-F", "version", "nvidia"], timeout_s=120)
     if not done.ok:
         return f"no nvidia module for {kernel}"
     found = done.stdout.strip()
@@ -197,7 +197,7 @@ def _refuse_missing(host: Host, wanted: Wanted, kernel: str, text: str) -> None:
 
 def _stop_services(host: Host, log: str) -> list[str]:
     """Stop the driver's own services, which hold its devices; return those that were running."""
-    running = [name for name in _SERVICES if host.run(["systemctl", "is-active", name], timeout_s=20).ok]
+    running = [name for name in _SERVICES if host.run(["systemctl", "is-active", name], timeout_s=120).ok]
     for service in running:
         host.run(["systemctl", "stop", service], timeout_s=120, log=log)
     return running

@@ -63,10 +63,10 @@ def build_with_dkms(host: Host, version: str, kernel: str, log: str) -> None:
 
 def is_served(host: Host, version: str, kernel: str) -> bool:
     """Whether DKMS, depmod and the files agree that the kernel has the driver's modules."""
-    entries = parse_dkms_status(host.run(["dkms", "status"], timeout_s=60).stdout)
+    entries = parse_dkms_status(host.run(["dkms", "status"], timeout_s=300).stdout)
     sound = any(entry.sound and (entry.version, entry.kernel) == (version, kernel) for entry in entries)
-    found = host.run(["modinfo", "-k", kernel, "-F", "version", "nvidia"], timeout_s=20)
-    magic = host.run(["modinfo", "-k", kernel, "-F", "vermagic", *MODULES], timeout_s=20)
+    found = host.run(["modinfo", "-k", kernel, "-F", "version", "nvidia"], timeout_s=120)
+    magic = host.run(["modinfo", "-k", kernel, "-F", "vermagic", *MODULES], timeout_s=120)
     return sound and found.stdout.strip() == version and not parse_vermagic(magic.stdout, magic.stderr, kernel)
 
 
@@ -98,7 +98,7 @@ def remove_strays(host: Host, paths: t.Sequence[str], log: str) -> None:
 
 def tidy(host: Host, version: str, log: str) -> None:
     """Remove other versions; an uninstallation may only just have put an altered library of its version back."""
-    entries = parse_dkms_status(host.run(["dkms", "status"], timeout_s=60).stdout)
+    entries = parse_dkms_status(host.run(["dkms", "status"], timeout_s=300).stdout)
     for other in sorted({entry.version for entry in entries if entry.version != version}):
         forget(host, other, log)
     remove_strays(host, _other_versions(host, version), log)

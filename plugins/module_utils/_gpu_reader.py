@@ -87,7 +87,7 @@ def _loaded(reading: Reading) -> facts.DriverModule | None:
 def _on_disk(reading: Reading, kernels: t.Sequence[str]) -> tuple[facts.DriverModule, ...]:
     modules = []
     for kernel in kernels:
-        done = reading.host.run(["modinfo", "-k", kernel, "nvidia"], timeout_s=20)
+        done = reading.host.run(["modinfo", "-k", kernel, "nvidia"], timeout_s=120)
         module = facts.parse_modinfo(done.stdout, kernel) if done.ok else None
         if module:
             modules.append(module)

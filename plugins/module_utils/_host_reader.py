@@ -33,7 +33,7 @@ def read_host(
     running = reading.required("/proc/sys/kernel/osrelease", "running kernel").strip()
     uid = facts.status_field(reading.required("/proc/self/status", "own user"), "Uid").split("\t")[0]
     users = facts.parse_users(reading.text("/etc/passwd") or "")
-    gcc = host.run(["gcc", "-dumpfullversion"], timeout_s=20) if host.which("gcc") else None
+    gcc = host.run(["gcc", "-dumpfullversion"], timeout_s=120) if host.which("gcc") else None
     manager = _display_manager(reading)
     return facts.HostFacts(
         os=facts.parse_os_release(reading.required("/etc/os-release", "operating system")),
@@ -119,7 +119,7 @@ def read_secure_boot(reading: Reading, certificates: t.Sequence[str] = ()) -> fa
         why = f"{_SECURE_BOOT} is missing or malformed (is efivarfs mounted?)"
     state, detail = facts.parse_secure_boot(variable or b""), "EFI variable"
     if state is None:
-        answer = reading.host.run(["mokutil", "--sb-state"], timeout_s=20)
+        answer = reading.host.run(["mokutil", "--sb-state"], timeout_s=120)
         state, detail = facts.parse_mokutil_state(answer.stdout + answer.stderr), "mokutil"
     if state is None:
         reading.note("Secure Boot", why)
@@ -130,7 +130,7 @@ def read_secure_boot(reading: Reading, certificates: t.Sequence[str] = ()) -> fa
 def _signing_keys(reading: Reading, certificates: t.Sequence[str]) -> tuple[facts.SigningKey, ...]:
     keys = []
     for path in filter(reading.host.exists, certificates):
-        answer = reading.host.run(["mokutil", "--test-key", path], timeout_s=20)
+        answer = reading.host.run(["mokutil", "--test-key", path], timeout_s=120)
         enrolled = facts.parse_mokutil_test_key(answer.stdout + answer.stderr)
         if enrolled is None:
             reading.note(f"whether {path} is enrolled", f"mokutil: {answer.stderr.strip() or answer.stdout.strip()}")
@@ -164,7 +164,7 @@ def read_sessions(reading: Reading) -> tuple[facts.Session, ...]:
         listed = reading.output(["loginctl", "list-sessions", "--no-legend", "--no-pager"], "sessions of logind") or ""
         ids = [line.split()[0] for line in listed.splitlines() if line.split()]
         if ids:
-            shown = reading.host.run(["loginctl", "show-session", *ids], timeout_s=20)
+            shown = reading.host.run(["loginctl", "show-session", *ids], timeout_s=120)
             logind = facts.parse_sessions(shown.stdout, own)
     try:
         utmp = reading.host.read_bytes("/run/utmp")
@@ -198,7 +198,7 @@ def read_machine(reading: Reading) -> facts.Machine:
         reading.text("/proc/1/environ", "environment of PID 1") or "" if host.exists("/proc/1/environ") else ""
     )
     marks += [told] if told else re.findall(r"(?:^|\0)container=([^\0]+)", environment)
-    virt = host.run(["systemd-detect-virt"], timeout_s=20)
+    virt = host.run(["systemd-detect-virt"], timeout_s=120)
     machine = facts.parse_detect_virt(virt.stdout)
     if machine and (machine.kind == "container" or not marks):
         return machine
@@ -218,7 +218,7 @@ def _desktop_running(reading: Reading, manager: str | None) -> bool:
         return True
     if manager is None:
         return False
-    return reading.host.run(["systemctl", "is-active", "display-manager.service"], timeout_s=20).ok
+    return reading.host.run(["systemctl", "is-active", "display-manager.service"], timeout_s=120).ok
 
 
 def _tools(reading: Reading) -> tuple[str, ...]:

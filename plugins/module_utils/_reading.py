@@ -10,7 +10,7 @@ import typing as t
 from ansible_collections.gpulab.workstation.plugins.module_utils._host import Host
 from ansible_collections.gpulab.workstation.plugins.module_utils._host_facts import Unreadable
 
-_COMMAND_LIMIT_S = 20.0
+_COMMAND_LIMIT_S = 120.0  # "dkms status" took 25 s on a busy, emulated machine; a limit reached reads as a failure
 
 
 class Reading:
