@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Usage: disk.sh ROOT DISK: a disk that starts with BIOS and UEFI alike (GPT: BIOS boot, EFI system, root), from a root
-# file system; what starts it is installed by the seal.
+# file system; what starts it is installed by the seal. It has room for the whole stack; only what is used takes space.
 set -euo pipefail
 root=$1 disk=$2
-mib=1048576 size=6144 efi=34 system=100
+mib=1048576 size=65536 efi=34 system=100
 truncate --size "${size}M" "$disk"
 sfdisk --quiet "$disk" <<END
 label: gpt
@@ -15,4 +15,4 @@ truncate --size "${efi}M" "$disk.efi"
 mkfs.vfat -F 16 -n EFI "$disk.efi" >/dev/null
 dd if="$disk.efi" of="$disk" bs=1M seek=2 conv=notrunc,sparse status=none
 rm "$disk.efi"
-mke2fs -q -F -t ext4 -L root -d "$root" -E "offset=$((system * mib)),lazy_itable_init=0,lazy_journal_init=0" "$disk" $(((size - system - 1) * 1024))k
+mke2fs -q -F -t ext4 -L root -d "$root" -E "offset=$((system * mib)),lazy_itable_init=1,lazy_journal_init=1" "$disk" $(((size - system - 1) * 1024))k
