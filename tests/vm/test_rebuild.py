@@ -1,0 +1,48 @@
+# Copyright: (c) 2026, gpulab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A virtual machine is recorded, reinstalled on an empty disk and met again: a stranger first, then brought back."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from labhost import Playbook, PlayResult
+from vmfixtures import NewMachine
+
+from gpulab.lab import Lab
+
+NAME = "vm-rebuilt"
+PARTS = "conda_env,host_record"  # the whole site is tried on containers; emulation is slow, and its disk is small
+
+
+def play(lab: Lab, directory: Path, playbook: str, **variables: str) -> PlayResult:
+    settings = {"gpulab_records_directory": str(directory / "records"), **variables}
+    arguments = ["-i", str(lab.inventory), playbook, "-l", NAME, "--tags", PARTS, "-e", json.dumps(settings)]
+    return Playbook(arguments, directory / "record.jsonl").wait(1800)
+
+
+def test_a_reinstalled_machine_is_a_stranger_until_its_fingerprint_is_given(
+    lab: Lab, new_machine: NewMachine, tmp_path: Path
+) -> None:
+    machine = new_machine(NAME)
+    first = play(lab, tmp_path, "site.yml")
+    assert first.rc == 0, first.message
+    record = json.loads((tmp_path / "records" / f"{NAME}.json").read_text())
+    assert record["machine"]["kind"] == "vm"
+    assert record["installed"]["environment"]["conda_packages"] > 0
+
+    start = lab.reinstall(NAME)
+    assert machine.sh("test -e /opt/miniforge3", check=False).returncode == 1
+    known = (lab.directory / "known_hosts").read_text()
+    refused = play(lab, tmp_path, "playbooks/rebuild.yml")
+    assert refused.rc == 2
+    assert "nothing speaks for any of these keys" in refused.message
+    assert (lab.directory / "known_hosts").read_text() == known
+
+    rebuilt = play(lab, tmp_path, "playbooks/rebuild.yml", host_rebuild_fingerprint=start.fingerprint)
+    assert rebuilt.rc == 0, rebuilt.message
+    compared = rebuilt.of(NAME)[-1]["result"]
+    assert compared["differences"] == []
+    assert compared["msg"].startswith("equal to its record of ")
