@@ -21,6 +21,7 @@ from ansible_collections.gpulab.workstation.plugins.module_utils._record import 
 from ansible_collections.gpulab.workstation.plugins.module_utils._record_compare import compare
 from ansible_collections.gpulab.workstation.plugins.plugin_utils import _host_keys, _known_hosts, _rebuild, _records
 from ansible_collections.gpulab.workstation.plugins.plugin_utils._catalogue import load_catalogue
+from ansible_collections.gpulab.workstation.plugins.plugin_utils._files import write_whole
 
 _PAUSE_S = 3.0
 _MODULE = "gpulab.workstation.host_rebuild"
@@ -61,7 +62,7 @@ class ActionModule(ActionBase):
         _rebuild.check_machine(record, answer["machine"], str(promise))
         if not promise.exists() and not self._task.check_mode:
             now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-            _records.write_whole(promise, json.dumps({"begun": now, "record": record}, indent=2, sort_keys=True) + "\n")
+            write_whole(promise, json.dumps({"begun": now, "record": record}, indent=2, sort_keys=True) + "\n")
         self._say(f"{_rebuild.words(way)}; bringing back the record of {record['time']}")
         changed = keys_changed or python_installed
         return {**stack, "way": way, "machine": answer["machine"], "changed": changed}

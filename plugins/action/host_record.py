@@ -11,11 +11,11 @@ import typing as t
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.gpulab.workstation.plugins.module_utils._record import losses, render
+from ansible_collections.gpulab.workstation.plugins.plugin_utils._files import write_whole
 from ansible_collections.gpulab.workstation.plugins.plugin_utils._records import (
     load_json,
     record_path,
     records_directory,
-    write_whole,
 )
 
 

@@ -28,6 +28,7 @@ from ansible.plugins.callback import CallbackBase
 from ansible.template import Templar
 
 from ansible_collections.gpulab.workstation.plugins.plugin_utils import _records, _rollout
+from ansible_collections.gpulab.workstation.plugins.plugin_utils._files import write_whole
 
 if t.TYPE_CHECKING:
     from ansible.executor.stats import AggregateStats
@@ -81,7 +82,7 @@ class CallbackModule(CallbackBase):
     def _write(self) -> None:
         if self._ledger:
             text = json.dumps(self._ledger.to_json(), indent=2, sort_keys=True) + "\n"
-            _records.write_whole(self._path, text)
+            write_whole(self._path, text)
 
     def v2_runner_on_ok(self, result: CallbackTaskResult) -> None:
         """Remember what the role decided for a host."""

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ansible_collections.gpulab.workstation.plugins.plugin_utils import _host_keys
-from ansible_collections.gpulab.workstation.plugins.plugin_utils._records import alone, write_whole
+from ansible_collections.gpulab.workstation.plugins.plugin_utils._files import write_whole
+from ansible_collections.gpulab.workstation.plugins.plugin_utils._records import alone
 
 _PLAIN_PORT = "22"
 _SCAN_S = 5

@@ -8,9 +8,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import os
 import re
-import tempfile
 import typing as t
 from pathlib import Path
 
@@ -61,22 +59,6 @@ def load_record(path: Path, host: str) -> dict[str, t.Any]:
     return parse(text, host, str(path))
 
 
-def write_whole(path: Path, text: str, mode: int = 0o644) -> None:
-    """Write a file whole or not at all (temporary name, fsync, rename)."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=".gpulab-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).chmod(mode)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
 def load_json(path: Path) -> dict[str, t.Any]:
     """Return a file's mapping; empty where there is none that can be read or it is no whole JSON."""
     try:
@@ -102,5 +84,4 @@ __all__ = [
     "promise_path",
     "record_path",
     "records_directory",
-    "write_whole",
 ]

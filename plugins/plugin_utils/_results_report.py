@@ -10,6 +10,7 @@ import typing as t
 from dataclasses import dataclass
 from pathlib import Path
 
+from ansible_collections.gpulab.workstation.plugins.plugin_utils._files import write_whole
 from ansible_collections.gpulab.workstation.plugins.plugin_utils._results_document import Document
 from ansible_collections.gpulab.workstation.plugins.plugin_utils._results_junit import junit
 from ansible_collections.gpulab.workstation.plugins.plugin_utils._results_page import page
@@ -22,7 +23,6 @@ from ansible_collections.gpulab.workstation.plugins.plugin_utils._results_store 
     read_documents,
     read_earlier,
     read_without_result,
-    write_whole,
 )
 
 

@@ -18,17 +18,15 @@ import contextlib
 import datetime as dt
 import fcntl
 import json
-import os
 import re
-import tempfile
 import typing as t
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ansible_collections.gpulab.workstation.plugins.plugin_utils._files import write_whole
 from ansible_collections.gpulab.workstation.plugins.plugin_utils._results_document import Document, load_document
 
 KEEP = 20  # documents of one kind (quick, full, with endurance) for one card
-_MODE = 0o644
 
 
 @dataclass(frozen=True)
@@ -60,22 +58,6 @@ def results_directory(wanted: str, playbook_directory: str) -> Path:
 def file_name(name: str) -> str:
     """Return a name that cannot lead out of its directory."""
     return re.sub(r"[^A-Za-z0-9._-]", "_", name).lstrip(".") or "_"
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that a reader, or a run that is killed, sees the old one or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=".part-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).chmod(_MODE)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def keep_document(directory: Path, name: str, document: t.Mapping[str, t.Any], now: dt.datetime) -> tuple[Path, str]:
@@ -218,5 +200,4 @@ __all__ = [
     "read_earlier",
     "read_without_result",
     "results_directory",
-    "write_whole",
 ]

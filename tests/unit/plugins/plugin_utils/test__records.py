@@ -11,6 +11,7 @@ import pytest
 
 from ansible_collections.gpulab.workstation.plugins.module_utils._errors import OperatorError
 from ansible_collections.gpulab.workstation.plugins.module_utils._record import render
+from ansible_collections.gpulab.workstation.plugins.plugin_utils._files import write_whole
 from ansible_collections.gpulab.workstation.plugins.plugin_utils._records import (
     alone,
     load_json,
@@ -18,7 +19,6 @@ from ansible_collections.gpulab.workstation.plugins.plugin_utils._records import
     promise_path,
     record_path,
     records_directory,
-    write_whole,
 )
 from records import record
 

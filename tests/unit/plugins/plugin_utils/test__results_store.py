@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.gpulab.workstation.plugins.plugin_utils import _results_store as store
+from ansible_collections.gpulab.workstation.plugins.plugin_utils._files import write_whole
 from resultdocuments import raw, read
 
 ROOT = Path(__file__).parents[4]
@@ -111,9 +112,9 @@ def test_a_broken_file_of_the_history_is_named_and_the_one_before_it_is_taken(tm
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
-    store.write_whole(tmp_path / "a", "old")
+    write_whole(tmp_path / "a", "old")
     with pytest.raises(UnicodeEncodeError):
-        store.write_whole(tmp_path / "a", "new \ud800")
+        write_whole(tmp_path / "a", "new \ud800")
     assert (tmp_path / "a").read_text() == "old"
     assert names(tmp_path) == ["a"]
 
