@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from labhost import LabHost
 
-from gpulab.lab import Lab
+from gpulab.lab import Lab, bare
 from gpulab.lab.ssh import ADDRESS
 
 
@@ -44,7 +44,7 @@ def fingerprint(host: LabHost) -> str:
 
 def without_python(host: LabHost) -> None:
     """Remove python3, as a minimal installation lacks it."""
-    host.sh("apt-get -q -y purge python3-minimal python3.11-minimal libpython3.11-minimal && ! command -v python3")
+    host.sh(bare.WITHOUT_PYTHON)
 
 
 __all__ = ["expect_keys", "fingerprint", "keys_of", "port_of", "reinstall", "without_python"]

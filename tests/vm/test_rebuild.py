@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, gpulab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A virtual machine is recorded, reinstalled on an empty disk and met again: a stranger first, then brought back."""
+"""A virtual machine is recorded, reinstalled without python3 and met again: a stranger first, then brought back."""
 
 from __future__ import annotations
 
@@ -33,8 +33,10 @@ def test_a_reinstalled_machine_is_a_stranger_until_its_fingerprint_is_given(
     assert record["machine"]["kind"] == "vm"
     assert record["installed"]["environment"]["conda_packages"] > 0
 
-    start = lab.reinstall(NAME)
+    start = lab.reinstall(NAME, bare=True)
     assert machine.sh("test -e /opt/miniforge3", check=False).returncode == 1
+    assert machine.sh("command -v python3", check=False).returncode == 1
+    assert "installed" not in machine.sh("dpkg-query -W -f '${db:Status-Status}' python3", check=False).stdout.split()
     known = (lab.directory / "known_hosts").read_text()
     refused = play(lab, tmp_path, "playbooks/rebuild.yml")
     assert refused.rc == 2
@@ -43,6 +45,7 @@ def test_a_reinstalled_machine_is_a_stranger_until_its_fingerprint_is_given(
 
     rebuilt = play(lab, tmp_path, "playbooks/rebuild.yml", host_rebuild_fingerprint=start.fingerprint)
     assert rebuilt.rc == 0, rebuilt.message
+    assert machine.sh("dpkg-query -W -f '${db:Status-Status}' python3").stdout == "installed"
     compared = rebuilt.of(NAME)[-1]["result"]
     assert compared["differences"] == []
     assert compared["msg"].startswith("equal to its record of ")

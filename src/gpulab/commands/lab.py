@@ -44,6 +44,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     status.add_argument("--json", action="store_true", help="print JSON instead of text")
     reinstall = _action(actions, "reinstall", "give a virtual machine an empty disk and new host keys", _reinstall)
     reinstall.add_argument("host")
+    reinstall.add_argument("--bare", action="store_true", help="and no python3, as a minimal installation leaves it")
     ssh = _action(actions, "ssh", "log in to a host, or run a command there", _ssh)
     ssh.add_argument("host")
     ssh.add_argument("command", nargs=argparse.REMAINDER, help="a command; without one, a shell")
@@ -147,8 +148,9 @@ def _down(arguments: argparse.Namespace) -> int:
 
 def _reinstall(arguments: argparse.Namespace) -> int:
     lab = Lab.existing(arguments.name, say=print)
-    start = lab.reinstall(arguments.host)
-    print(f"{arguments.host} has an empty disk and the new host key {start.fingerprint}.")
+    start = lab.reinstall(arguments.host, bare=arguments.bare)
+    without = ", no python3" if arguments.bare else ""
+    print(f"{arguments.host} has an empty disk{without} and the new host key {start.fingerprint}.")
     print("ssh will refuse it: the lab still knows the old key, as your own machine would.")
     return 0
 

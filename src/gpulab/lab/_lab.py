@@ -199,14 +199,15 @@ class Lab:
         mok.answer(found.directory, mok.enrolment(password), machine.UP_SECONDS)
         return self.wait_start(host, before)
 
-    def reinstall(self, host: str) -> machine.Start:
+    def reinstall(self, host: str, *, bare: bool = False) -> machine.Start:
         """Give a virtual machine an empty disk and new host keys; the lab's known_hosts keeps the old ones.
 
         The lab learns nothing by itself, as an admin's machine does not: ssh refuses until somebody who knows the new
-        fingerprint (`gpulab lab status`, the file `fingerprint` in the machine's directory) says so.
+        fingerprint (`gpulab lab status`, the file `fingerprint` in the machine's directory) says so. A `bare` machine
+        has no python3.
         """
         with locked(self.directory):
-            return self.fleet.reinstall(host)
+            return self.fleet.reinstall(host, bare=bare)
 
     def freeze(self, host: str) -> None:
         """Stop every process of a host, as a hung machine: connections stay open and nobody answers."""

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from gpulab import _os_packages, _paths
 from gpulab._errors import OperatorError
+from gpulab.lab import bare as bare_system
 from gpulab.lab import hosts, ssh
 from gpulab.lab.vms import disk_image, firmware, machine, qemu
 
@@ -90,12 +91,20 @@ class Fleet:
         accelerated = qemu.accelerator(disk_image.kernel_of(found.image), _paths.cache_directory(), self.say)
         machine.switch_on(found, accelerated, qemu.Network(self.address), seeds)
 
-    def reinstall(self, host: str) -> Start:
-        """Give a machine an empty disk, as a new installation does: new host key; firmware's memory and port stay."""
+    def reinstall(self, host: str, *, bare: bool = False) -> Start:
+        """Give a machine an empty disk, as a new installation does: new host key; firmware's memory and port stay.
+
+        With `bare` its python3 is purged once it is up, and not by a seed for its start: a seed is there again at
+        every reboot, when python3 may have been installed since.
+        """
         found = self.machine(host)
         machine.cut_power(found)
         machine.new_disk(found)
-        return self._switch_on(found)
+        start = self._switch_on(found)
+        if bare:
+            self.say(f"Removing python3 from {host} ...")
+            bare_system.remove_python(host, lambda line: self.execute(host, ("bash", "-c", line), timeout=None))
+        return start
 
     def execute(self, host: str, argv: tuple[str, ...], timeout: float | None) -> subprocess.CompletedProcess[str]:
         """Run a command as root over ssh, against the host key that the machine told on its serial port."""
