@@ -12,9 +12,11 @@ author:
   - gpulab contributors (@gpulab)
 description:
   - Reads the stack's traces (driver, toolkits, digests of the Python environment), the system, the cards, the public
-    halves of the ssh host keys and the figures of the last verification, in one look. Private keys are not opened.
+    halves of the ssh host keys and the figures of the last verification, in one look. Private keys are not opened, and
+    no result of this module has one.
   - Leaves the record on the host as a local fact, C(/etc/ansible/facts.d/gpulab.fact), where the role setup of any
-    playbook finds it. The action plugin of the same name also keeps it on the controller, for a rebuild.
+    playbook finds it. The action plugin of the same name also keeps it on the controller, for a rebuild, and beside it,
+    with O(private_keys), the private ssh host keys, encrypted.
   - docs/schema/host_record-1.json describes the record.
 extends_documentation_fragment:
   - gpulab.workstation._attributes
@@ -50,6 +52,11 @@ options:
     type: str
     choices: [run, capture]
     default: capture
+  private_keys:
+    description: Whether the action plugin keeps the private ssh host keys on the controller too, encrypted by
+      ansible-vault, for a reinstallation that brings them back. Refused where the run has no vault password.
+    type: bool
+    default: false
   records_directory:
     description: Directory on the controller for the records of all hosts; used by the action plugin only. Empty means
       C(records) of the repository.
@@ -82,6 +89,18 @@ record_path:
   returned: success
   type: str
   sample: records/ws-01.json
+host_keys_path:
+  description: Where the private ssh host keys lie on the controller, encrypted; null in check mode, and where they are
+    not kept.
+  returned: success
+  type: str
+  sample: records/ws-01.host-keys.yml
+host_keys:
+  description: Kinds of the private ssh host keys that are kept.
+  returned: with O(private_keys)
+  type: list
+  elements: str
+  sample: [ecdsa, ed25519, rsa]
 """
 
 import json
@@ -99,6 +118,7 @@ ARGUMENTS = {
     "environment": {"type": "path", "default": "/opt/miniforge3/envs/rtx5090"},
     "time": {"type": "str", "default": ""},
     "origin": {"type": "str", "choices": ["run", "capture"], "default": "capture"},
+    "private_keys": {"type": "bool", "default": False},
     "records_directory": {"type": "str", "default": ""},
 }
 

@@ -35,6 +35,11 @@ def promise_path(directory: Path, host: str) -> Path:
     return directory / f"{_file_name(host)}.rebuild.json"
 
 
+def keys_path(directory: Path, host: str) -> Path:
+    """Return where a host's private ssh host keys lie, encrypted, if they are kept at all."""
+    return directory / f"{_file_name(host)}.host-keys.yml"
+
+
 def _file_name(host: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]", "_", host).lstrip(".")
 
@@ -79,6 +84,7 @@ def alone(path: Path) -> t.Iterator[None]:
 
 __all__ = [
     "alone",
+    "keys_path",
     "load_json",
     "load_record",
     "promise_path",

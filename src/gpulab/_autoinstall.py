@@ -18,9 +18,13 @@ import yaml
 from gpulab._errors import OperatorError
 
 if t.TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    from gpulab._kept_keys import HostKey
 
 VARIABLE = "gpulab_autoinstall"
+HOST_KEYS = "host-keys.sh"
+_END = "_END_"  # no line of a key: its letters are those of base64
 LAYOUTS = {"direct": "regular", "lvm": "lvm"}  # what Debian's partman-auto calls them
 UPDATES = ("security", "all")
 _NAME = re.compile(r"[a-z_][a-z0-9_-]{0,30}")
@@ -115,8 +119,12 @@ def _wrong(problems: list[str]) -> OperatorError:
     )
 
 
-def user_data(answers: Answers) -> str:
-    """Return Ubuntu's answer file: no driver of the distribution, all of the disk for /, nothing to press."""
+def user_data(answers: Answers, host_keys: Sequence[HostKey] = ()) -> str:
+    """Return Ubuntu's answer file: no driver of the distribution, all of the disk for /, nothing to press.
+
+    Old host keys go through the new system's cloud-init: at its first start it deletes the keys that the installation
+    made, and those that a late command would have written (cloud-init, module ssh: ssh_deletekeys, ssh_keys).
+    """
     layout: dict[str, t.Any] = {"name": answers.layout}
     layout["match"] = {"path": answers.disk} if answers.disk else {"size": "largest"}
     if answers.layout == "lvm":
@@ -138,6 +146,10 @@ def user_data(answers: Answers) -> str:
         "updates": answers.updates,
         "shutdown": "reboot",
     }
+    if host_keys:
+        halves = [(f"{key.kind}_private", key.private) for key in host_keys]
+        halves += [(f"{key.kind}_public", f"{key.public}\n") for key in host_keys]
+        autoinstall["user-data"] = {"ssh_keys": dict(sorted(halves))}
     if answers.free_sudo:
         autoinstall["late-commands"] = [["curtin", "in-target", "--", "sh", "-c", _sudoers(answers, "")]]
     return "#cloud-config\n" + yaml.safe_dump({"autoinstall": autoinstall}, sort_keys=False, width=1000)
@@ -160,8 +172,11 @@ _LARGEST_DISK = (
 )
 
 
-def preseed(answers: Answers) -> str:
-    """Return Debian's answer file (one line a question); boot with 'auto=true priority=critical url=...'."""
+def preseed(answers: Answers, *, host_keys: bool = False) -> str:
+    """Return Debian's answer file (one line a question); boot with 'auto=true priority=critical url=...'.
+
+    With `host_keys` it has the installer run the file of host_keys_script(), which lies beside it.
+    """
     disk = (
         ("d-i partman-auto/disk", "string", answers.disk)
         if answers.disk
@@ -203,14 +218,17 @@ def preseed(answers: Answers) -> str:
         ("popularity-contest popularity-contest/participate", "boolean", "false"),
         ("d-i grub-installer/only_debian", "boolean", "true"),
         ("d-i grub-installer/bootdev", "string", "default"),
-        ("d-i preseed/late_command", "string", _late_command(answers)),
+        ("d-i preseed/late_command", "string", _late_command(answers, host_keys=host_keys)),
         ("d-i finish-install/reboot_in_progress", "note", ""),
     ]
     return "".join(" ".join(filter(None, line)) + "\n" for line in lines)
 
 
-def _late_command(answers: Answers) -> str:
-    """Let the keys in, and sudo where it is to ask for nothing; the new system is mounted at /target."""
+def _late_command(answers: Answers, *, host_keys: bool) -> str:
+    """Let the keys in, and sudo where it is to ask for nothing; the new system is mounted at /target.
+
+    The installer logs this line: a secret must not stand in it.
+    """
     directory = f"/target/home/{answers.user}/.ssh"
     keys = " ".join(f"'{key}'" for key in answers.authorized_keys)
     commands = [
@@ -219,7 +237,28 @@ def _late_command(answers: Answers) -> str:
         f"chmod 0600 {directory}/authorized_keys",
         f"in-target chown -R {answers.user}:{answers.user} /home/{answers.user}/.ssh",
     ]
-    return " && ".join([*commands, *([_sudoers(answers, "/target")] if answers.free_sudo else [])])
+    if answers.free_sudo:
+        commands.append(_sudoers(answers, "/target"))
+    if host_keys:
+        commands += [f"preseed_fetch {HOST_KEYS} /tmp/{HOST_KEYS}", f"sh /tmp/{HOST_KEYS}", f"rm /tmp/{HOST_KEYS}"]
+    return " && ".join(commands)
 
 
-__all__ = ["VARIABLE", "Answers", "meta_data", "preseed", "read_answers", "user_data"]
+def host_keys_script(hostname: str, host_keys: Sequence[HostKey]) -> str:
+    """Return what Debian's installer runs at its end: the old host keys take the place of those it has made."""
+    lines = [
+        "#!/bin/sh",
+        f"# Private ssh host keys of {hostname}, for the installation of this machine alone; remove the file after it.",
+        "set -eu",
+        "umask 077",
+        "cd /target/etc/ssh",
+        "rm -f ssh_host_*_key ssh_host_*_key.pub",
+    ]
+    for key in host_keys:
+        name = f"ssh_host_{key.kind}_key"
+        lines += [f"cat > {name} <<'{_END}'", *key.private.splitlines(), _END]
+        lines += [f"echo '{key.public}' > {name}.pub", f"chmod 0644 {name}.pub"]
+    return "".join(f"{line}\n" for line in lines)
+
+
+__all__ = ["HOST_KEYS", "VARIABLE", "Answers", "host_keys_script", "meta_data", "preseed", "read_answers", "user_data"]

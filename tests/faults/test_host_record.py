@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from labhost import LabHost
 
 FACT = "/etc/ansible/facts.d/gpulab.fact"
@@ -58,3 +59,35 @@ def test_a_private_key_is_never_recorded(fresh_host: LabHost, tmp_path: Path) ->
     for text in (host.sh(f"cat {FACT}").stdout, (tmp_path / f"{host.name}.json").read_text(), result.stdout):
         assert "PRIVATE" not in text
         assert body not in text
+
+
+def test_kept_keys_are_seen_nowhere_else(fresh_host: LabHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    host, records = fresh_host, tmp_path / "records"
+    (tmp_path / "password").write_text("the vault's password\n")
+    monkeypatch.setenv("ANSIBLE_VAULT_PASSWORD_FILE", str(tmp_path / "password"))
+    monkeypatch.setenv("ANSIBLE_VERBOSITY", "4")
+    wanted = {"host_record_directory": str(records), "host_record_private_keys": True}
+    first = host.apply("host_record", **wanted)
+    assert (first.rc, first.changed) == (0, 1), first.stdout
+    kept = records / f"{host.name}.host-keys.yml"
+    assert kept.stat().st_mode & 0o777 == 0o600
+    assert kept.read_text().startswith("$ANSIBLE_VAULT;")
+    public = host.sh("cat /etc/ssh/ssh_host_*_key.pub").stdout  # a private file holds that half too, in whole lines
+    lines = host.sh("cat /etc/ssh/ssh_host_*_key").stdout.splitlines()
+    private = [line for line in lines if len(line) > 40 and line not in public]
+    assert private
+    seen = [path.read_text(errors="replace") for path in tmp_path.rglob("*") if path.is_file()]
+    seen += [first.stdout, host.sh(f"cat {FACT}; journalctl --no-pager -q").stdout]
+    # Every key of a kind begins with the same lines: format, cipher, length.
+    assert not [line for line in private if not line.startswith("b3BlbnNz") and any(line in text for text in seen)]
+    assert not [text for text in seen if "PRIVATE KEY" in text]
+    assert host.apply("host_record", **wanted).changed == 0
+
+
+def test_keys_are_not_kept_without_a_vault_password(fresh_host: LabHost, tmp_path: Path) -> None:
+    wanted = {"host_record_directory": str(tmp_path / "records"), "host_record_private_keys": True}
+    result = fresh_host.apply("host_record", **wanted)
+    assert result.rc == 2
+    assert "no vault password in this run" in result.message
+    assert "--ask-vault-pass" in result.message
+    assert not (tmp_path / "records").exists()

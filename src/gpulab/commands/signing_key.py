@@ -10,13 +10,11 @@ import datetime as dt
 import os
 import secrets
 import string
-import subprocess
-import sys
 from pathlib import Path
 
 import yaml
 
-from gpulab import _paths
+from gpulab import _paths, _vault
 from gpulab._errors import OperatorError
 
 YEARS = 20  # a certificate that has run out is still honoured by the kernel; a machine's life is shorter
@@ -37,7 +35,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument("--name", default="gpulab module signing", help="common name in the certificate")
     parser.add_argument("--output", type=Path, metavar="FILE", help="default: inventory/group_vars/gpu-lab/signing.yml")
-    parser.add_argument("--vault-password-file", type=Path, metavar="FILE", help="instead of asking for it")
+    _vault.add_option(parser)
     parser.set_defaults(run=signing_key)
 
 
@@ -53,7 +51,7 @@ def signing_key(arguments: argparse.Namespace) -> int:
     key, certificate = make_pair(arguments.name)
     text = render(key, certificate, make_password())
     output.parent.mkdir(parents=True, exist_ok=True)
-    encrypt(text, output, arguments.vault_password_file)
+    _vault.encrypt(text, output, arguments.vault_password_file)
     print(f"Wrote {os.path.relpath(output)}, encrypted by ansible-vault.")
     print("Keep it and the vault's password: machines trust this key through every reinstallation.")
     print("Now: ansible-playbook site.yml -l gpu-lab --ask-vault-pass")
@@ -99,17 +97,3 @@ def render(key: str, certificate: str, password: str) -> str:
     """Return the variables as the file holds them before it is encrypted."""
     data = {"gpulab_signing": {"key": key, "certificate": certificate, "password": password}}
     return "---\n" + yaml.safe_dump(data, sort_keys=False)
-
-
-def encrypt(text: str, output: Path, password_file: Path | None) -> None:
-    """Give the text to ansible-vault, which writes the file; the plain text never lies on the disk."""
-    command = [str(Path(sys.executable).with_name("ansible-vault")), "encrypt", f"--output={output.resolve()}"]
-    if password_file:
-        command.append(f"--vault-password-file={password_file.resolve()}")
-    done = subprocess.run([*command, "-"], input=text, text=True, check=False, capture_output=bool(password_file))
-    if done.returncode != 0:
-        raise OperatorError(
-            found=f"ansible-vault ended with {done.returncode}: {(done.stderr or '').strip()[-300:]}",
-            expected="an encrypted file.",
-            action="give a password twice when it asks, or name a file with --vault-password-file.",
-        )

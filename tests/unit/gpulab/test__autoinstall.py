@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import typing as t
 from pathlib import Path
@@ -14,8 +15,11 @@ import jsonschema
 import pytest
 import yaml
 
-from gpulab import _autoinstall, cli
+import hostkeys
+from ansible_collections.gpulab.workstation.plugins.plugin_utils import _kept_keys as kept
+from gpulab import _autoinstall, _vault, cli
 from gpulab._errors import OperatorError
+from gpulab._kept_keys import HostKey
 from gpulab.commands import autoinstall
 
 SCHEMA = json.loads((Path(__file__).parents[1] / "fixtures/autoinstall/written-parts.json").read_text())
@@ -156,3 +160,134 @@ def test_ones_own_key_is_the_default(tmp_path: Path) -> None:
 def test_a_password_becomes_a_hash_that_is_accepted() -> None:
     made = autoinstall.hashed("correct horse")
     assert answers(password_hash=made).password_hash == made
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
+    return hostkeys.make(tmp_path_factory.mktemp("keys"), "ecdsa", "ed25519", "rsa")
+
+
+@pytest.fixture
+def old_keys(keys: dict[str, dict[str, str]]) -> tuple[HostKey, ...]:
+    return tuple(HostKey(kind, key["public"], key["private"]) for kind, key in keys.items())
+
+
+def fingerprints(directory: Path) -> list[str]:
+    """Return what ssh-keygen says of the private halves in a directory; it refuses a file that others may read."""
+    private = sorted(directory.glob("ssh_host_*_key"))
+    shown = [subprocess.run(["ssh-keygen", "-y", "-f", path], check=True, capture_output=True) for path in private]
+    return [" ".join(done.stdout.decode().split()[:2]) for done in shown]
+
+
+def test_ubuntus_new_system_gets_the_old_keys_from_cloud_init(
+    tmp_path: Path, keys: dict[str, dict[str, str]], old_keys: tuple[HostKey, ...]
+) -> None:
+    document = yaml.safe_load(_autoinstall.user_data(answers(), old_keys))["autoinstall"]
+    jsonschema.validate(document, SCHEMA)
+    given = document["user-data"]["ssh_keys"]
+    assert set(given) == {f"{kind}_{half}" for kind in keys for half in ("private", "public")}
+    for name, text in given.items():  # as cloud-init does it: cc_ssh.py, CONFIG_KEY_TO_FILE
+        kind, _, half = name.partition("_")
+        path = tmp_path / f"ssh_host_{kind}_key{'.pub' if half == 'public' else ''}"
+        path.write_text(text)
+        path.chmod(0o600)
+    assert fingerprints(tmp_path) == [key["public"] for key in keys.values()]
+    assert (tmp_path / "ssh_host_rsa_key.pub").read_text() == f"{keys['rsa']['public']}\n"
+    assert "user-data" not in yaml.safe_load(_autoinstall.user_data(answers()))["autoinstall"]
+
+
+def test_debians_installer_runs_the_file_beside_the_answers(
+    tmp_path: Path, keys: dict[str, dict[str, str]], old_keys: tuple[HostKey, ...]
+) -> None:
+    path = tmp_path / "preseed.cfg"
+    path.write_text(_autoinstall.preseed(answers(), host_keys=True))
+    done = subprocess.run(["debconf-set-selections", "-c", path], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert not [line for line in hostkeys.secrets(keys) if line in path.read_text()], "the installer logs its lines"
+    target, ram = tmp_path / "target", tmp_path / "ram"
+    for directory in (target / "etc/ssh", target / "etc/sudoers.d", ram, tmp_path / "bin"):
+        directory.mkdir(parents=True)
+    for name in ("ssh_host_ed25519_key", "ssh_host_dsa_key", "ssh_host_dsa_key.pub", "sshd_config"):
+        (target / "etc/ssh" / name).write_text("as the installation made it\n")
+    script = _autoinstall.host_keys_script("ws-01", old_keys).replace("/target", str(target))
+    (tmp_path / _autoinstall.HOST_KEYS).write_text(script)
+    for name, line in {"in-target": "true", "preseed_fetch": f'cp "{tmp_path}/$1" "$2"'}.items():
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{line}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    line = next(line for line in path.read_text().splitlines() if "late_command" in line).split(" string ", 1)[1]
+    command = re.sub(r"(?<=\s)/tmp(?=/)", str(ram), line).replace("/target", str(target))
+    subprocess.run(["sh", "-c", command], check=True, env={"PATH": f"{tmp_path}/bin:/usr/bin:/bin"})
+    assert fingerprints(target / "etc/ssh") == [key["public"] for key in keys.values()]
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (target / "etc/ssh").glob("ssh_host_*")}
+    assert modes == {
+        f"ssh_host_{kind}_key{suffix}": mode for kind in keys for suffix, mode in (("", 0o600), (".pub", 0o644))
+    }
+    assert list(ram.iterdir()) == []
+
+
+@pytest.fixture
+def kept_keys(tmp_path: Path, keys: dict[str, dict[str, str]]) -> list[str]:
+    """Have a record with its kept keys; return the command line that brings them back, without --output."""
+    (tmp_path / "password").write_text("the vault's password\n")
+    (tmp_path / "records").mkdir()
+    recorded = {"ssh_host_keys": [key["public"] for key in keys.values()]}
+    (tmp_path / "records/ws-01.json").write_text(json.dumps(recorded))
+    _vault.encrypt(kept.render("ws-01", keys), tmp_path / "records/ws-01.host-keys.yml", tmp_path / "password")
+    return [
+        "autoinstall", "ws-01", "-i", str(tmp_path / "hosts.yml"), "--restore-host-keys",
+        "--records", str(tmp_path / "records"), "--vault-password-file", str(tmp_path / "password"),
+    ]  # fmt: skip
+
+
+def secrets_in(text: str, keys: dict[str, dict[str, str]]) -> list[str]:
+    return [line for line in hostkeys.secrets(keys) if line in text]
+
+
+@pytest.mark.usefixtures("inventory")
+def test_the_command_restores_kept_keys_and_prints_none(
+    tmp_path: Path, kept_keys: list[str], keys: dict[str, dict[str, str]], capfd: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out"
+    assert cli.main([*kept_keys, "--output", str(output)]) == 0
+    printed = capfd.readouterr()
+    assert secrets_in(printed.out + printed.err, keys) == []
+    assert "hold the private ssh host keys (ecdsa, ed25519, rsa) of ws-01" in printed.out
+    assert "no fingerprint is needed" in printed.out
+    texts = {path.name: path.read_text() for path in output.iterdir()}
+    assert {name: bool(secrets_in(text, keys)) for name, text in texts.items()} == {
+        "user-data": True, "meta-data": False, "preseed.cfg": False, "host-keys.sh": True,
+    }  # fmt: skip
+    assert _autoinstall.HOST_KEYS in texts["preseed.cfg"]
+    assert {path.stat().st_mode & 0o777 for path in output.iterdir()} == {0o600}
+    again = [word for word in kept_keys if word != "--restore-host-keys"]
+    assert cli.main([*again, "--output", str(output)]) == 0
+    assert [path.name for path in output.iterdir() if secrets_in(path.read_text(), keys)] == [], "nothing is left over"
+    assert _autoinstall.HOST_KEYS not in (output / "preseed.cfg").read_text()
+
+
+@pytest.mark.usefixtures("inventory")
+def test_keys_that_cannot_be_restored_are_told_and_nothing_is_written(
+    tmp_path: Path, kept_keys: list[str], keys: dict[str, dict[str, str]], capfd: pytest.CaptureFixture[str]
+) -> None:
+    def refused() -> str:
+        assert cli.main([*kept_keys, "--output", str(tmp_path / "out")]) == 2
+        assert not (tmp_path / "out").exists()
+        told = capfd.readouterr()
+        assert secrets_in(told.out + told.err, keys) == []
+        return told.err
+
+    (tmp_path / "password").write_text("another password\n")
+    assert "could not open" in refused()
+    (tmp_path / "records/ws-01.host-keys.yml").unlink()
+    assert "no private host keys of ws-01 were kept" in refused()
+    (tmp_path / "records/ws-01.json").write_text("{")
+    assert "no record of ws-01 that can be read" in refused()
+
+
+def test_without_the_option_nobody_looks_for_keys(
+    tmp_path: Path, inventory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["autoinstall", "ws-01", "-i", str(inventory), "--records", str(tmp_path / "nowhere")]
+    assert cli.main([*command, "--output", str(tmp_path / "out")]) == 0
+    assert "host_rebuild_fingerprint=SHA256" in capsys.readouterr().out
+    assert not (tmp_path / "out" / _autoinstall.HOST_KEYS).exists()
