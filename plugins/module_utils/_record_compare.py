@@ -28,6 +28,13 @@ _TOLD = (
 )
 
 
+_LAB_KEY = "the lab's key for kernel modules"
+_VISIT = (
+    "visit the console once: run site.yml, which asks the firmware (role module_signing), restart the machine, and at"
+    " its blue screen 'Perform MOK management' choose Enroll MOK, Continue, Yes, and type module_signing_password"
+)
+
+
 @dataclass(frozen=True)
 class Difference:
     """One thing that was so before and is otherwise now."""
@@ -70,10 +77,14 @@ def compare(before: t.Mapping[str, t.Any], after: t.Mapping[str, t.Any], toleran
     differences += _of_tables("stack", before["stack"]["values"], after["stack"]["values"])
     differences += _of_tables("sha256 of", before["stack"]["sha256"], after["stack"]["sha256"])
     differences += _of_cards(before["cards"], after["cards"])
+    lost, noticed = _of_lab_key(before["system"]["secure_boot"], after["system"]["secure_boot"])
     measured, figures, unmeasured = _of_checks(before.get("verification"), after.get("verification"), tolerance)
     told = [_difference(what, read(before), read(after)) for what, read in _TOLD]
     return Comparison(
-        tuple(filter(None, [*differences, *measured])), tuple(filter(None, told)), figures, tuple(unmeasured)
+        tuple(filter(None, [*differences, lost, *measured])),
+        tuple(filter(None, [*told, noticed])),
+        figures,
+        tuple(unmeasured),
     )
 
 
@@ -111,6 +122,30 @@ def _of_cards(before: t.Sequence[t.Mapping[str, t.Any]], after: t.Sequence[t.Map
 
 def _card(card: t.Mapping[str, t.Any]) -> str:
     return f"{card.get('name') or 'a card'} {card.get('uuid') or 'without a readable uuid'} at {card.get('pci')}"
+
+
+def _of_lab_key(
+    before: t.Mapping[str, t.Any], after: t.Mapping[str, t.Any]
+) -> tuple[Difference | None, Difference | None]:
+    """Return what was lost of the lab's key for kernel modules, a failure, and what else has changed about it.
+
+    With Secure Boot on, a firmware that does not trust the key any more lets no module of the lab in; the key outlives
+    a reinstallation, so it was reset or the memory was cleared, and only a person at the console can cure that.
+    """
+    was, now = before.get("lab_key"), after.get("lab_key")
+    if not (was or {}).get("enrolled") or after.get("state") != "on" or (now or {}).get("enrolled"):
+        return None, _difference(_LAB_KEY, _lab_key(was), _lab_key(now))
+    if now and now["enrolled"] is False:
+        return Difference(_LAB_KEY, _lab_key(was), f"{_lab_key(now)}, with Secure Boot on; {_VISIT}"), None
+    unknown = f"{_lab_key(now)}, with Secure Boot on: nobody could ask the firmware (gpulab_signing, module_signing)"
+    return Difference(_LAB_KEY, _lab_key(was), unknown), None
+
+
+def _lab_key(key: t.Mapping[str, t.Any] | None) -> str:
+    if not key:
+        return "none named"
+    enrolled = {True: "enrolled", False: "not enrolled", None: "not known to be enrolled"}[key["enrolled"]]
+    return f"{key['sha256'][:16]} {enrolled if key['on_disk'] else 'not on the host'}"
 
 
 def _of_checks(

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import re
 import time
@@ -19,6 +20,10 @@ from ansible_collections.gpulab.workstation.plugins.module_utils._gpu_reader imp
 from ansible_collections.gpulab.workstation.plugins.module_utils._host import Host
 from ansible_collections.gpulab.workstation.plugins.module_utils._host_facts import HostFacts, Machine
 from ansible_collections.gpulab.workstation.plugins.module_utils._host_reader import read_host, read_machine
+from ansible_collections.gpulab.workstation.plugins.module_utils._module_signing import (
+    ModuleSigning,
+    parse_certificate,
+)
 from ansible_collections.gpulab.workstation.plugins.module_utils._reading import Reading
 from ansible_collections.gpulab.workstation.plugins.module_utils._verify_reader import ask_smi
 from ansible_collections.gpulab.workstation.plugins.module_utils._verify_run import RESULT
@@ -37,13 +42,14 @@ _DIST_INFO = re.compile(r"(?P<name>[^-]+)-(?P<version>[^-]+)\.dist-info")
 
 @dataclasses.dataclass(frozen=True)
 class Wish:
-    """What the controller knows: the host's name, the stack in force, the environment's place, the time, the reason."""
+    """What the controller knows: name, stack in force, environment's place, time, reason, lab's certificate."""
 
     host: str
     stack: t.Mapping[str, t.Any]
     environment: str
     time: str
     origin: str
+    signing_certificate: str = ""
 
 
 def make_record(host: Host, wish: Wish) -> dict[str, t.Any]:
@@ -64,7 +70,7 @@ def make_record(host: Host, wish: Wish) -> dict[str, t.Any]:
         "stack": dict(wish.stack),
         "departures": _record.departures(wish.stack, installed),
         "machine": read_identity(reading),
-        "system": _system(about),
+        "system": _system(about, read_lab_key(host, wish.signing_certificate)),
         "installed": installed,
         "cards": _cards(reading, gpu, about.machine.kind),
         "ssh_host_keys": read_host_keys(reading),
@@ -126,13 +132,22 @@ def _toolkits(host: Host) -> list[str]:
     return sorted(toolkit.version for toolkit in toolkits if toolkit.version and not toolkit.missing)
 
 
-def _system(about: HostFacts) -> dict[str, t.Any]:
+def read_lab_key(host: Host, certificate: str) -> dict[str, t.Any] | None:
+    """Return whether the lab's certificate is on the host and whether the firmware trusts it; None without one."""
+    if not certificate.strip():
+        return None
+    signing = ModuleSigning(present=True, key="", certificate=parse_certificate(certificate), password="")
+    wanted, state = hashlib.sha256(signing.certificate).hexdigest(), signing.read(host)
+    return {"sha256": wanted, "on_disk": state.certificate_sha256 == wanted, "enrolled": state.enrolled}
+
+
+def _system(about: HostFacts, lab_key: dict[str, t.Any] | None) -> dict[str, t.Any]:
     return {
         "os": dataclasses.asdict(about.os),
         "architecture": about.architecture,
         "kernel": about.running_kernel,
         "kernels": [kernel.release for kernel in about.kernels],
-        "secure_boot": dataclasses.asdict(about.secure_boot),
+        "secure_boot": {**dataclasses.asdict(about.secure_boot), **({"lab_key": lab_key} if lab_key else {})},
     }
 
 

@@ -52,6 +52,11 @@ options:
     type: str
     choices: [run, capture]
     default: capture
+  signing_certificate:
+    description: Certificate of the lab's key for kernel modules (PEM), of which the record says whether the firmware
+      trusts it. Empty where the lab has none.
+    type: str
+    default: ""
   private_keys:
     description: Whether the action plugin keeps the private ssh host keys on the controller too, encrypted by
       ansible-vault, for a reinstallation that brings them back. Refused where the run has no vault password.
@@ -108,6 +113,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.gpulab.workstation.plugins.module_utils._errors import OperatorError
 from ansible_collections.gpulab.workstation.plugins.module_utils._host import LocalHost
 from ansible_collections.gpulab.workstation.plugins.module_utils._record import FACT, render, same
 from ansible_collections.gpulab.workstation.plugins.module_utils._record_reader import Wish, make_record
@@ -118,6 +124,7 @@ ARGUMENTS = {
     "environment": {"type": "path", "default": "/opt/miniforge3/envs/rtx5090"},
     "time": {"type": "str", "default": ""},
     "origin": {"type": "str", "choices": ["run", "capture"], "default": "capture"},
+    "signing_certificate": {"type": "str", "default": ""},
     "private_keys": {"type": "bool", "default": False},
     "records_directory": {"type": "str", "default": ""},
 }
@@ -128,12 +135,15 @@ def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     host = LocalHost()
     given = module.params
-    wish = Wish(given["host_name"], given["stack"], given["environment"], given["time"], given["origin"])
+    wishes = ("host_name", "stack", "environment", "time", "origin", "signing_certificate")
+    wish = Wish(*(given[wish] for wish in wishes))
     try:
         record = make_record(host, wish)
         changed = not same(_last(host.read_text(FACT)), record)
         if not module.check_mode:
             host.write_text(FACT, render(record))
+    except OperatorError as error:
+        module.fail_json(msg=str(error), found=error.found, expected=error.expected, action=error.action)
     except OSError as error:
         module.fail_json(
             msg=f"Found: {error}. Expected: files that this user can read and write. To do: run as root, and look at"

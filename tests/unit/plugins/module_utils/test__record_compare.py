@@ -57,6 +57,60 @@ def test_every_difference_is_a_failure(parts: dict[str, t.Any], words: str) -> N
     assert f"is not what its record of t says; {len(lines)} differences:\n- " in found.message("ws-01", "t", "p")
 
 
+LAB_KEY = {"sha256": "c" * 64, "on_disk": True, "enrolled": True}
+ON = {"state": "on", "detail": "EFI variable", "keys": []}
+
+
+def secure_boot(state: str = "on", **lab_key: t.Any) -> dict[str, t.Any]:
+    return record(
+        system__secure_boot={**ON, "state": state, **({"lab_key": {**LAB_KEY, **lab_key}} if lab_key else {})}
+    )
+
+
+TRUSTED = secure_boot(enrolled=True)
+
+
+@pytest.mark.parametrize(
+    ("after", "words"),
+    [
+        (secure_boot(enrolled=False), "now cccccccccccccccc not enrolled, with Secure Boot on; visit the console once"),
+        (
+            secure_boot(enrolled=None),
+            "now cccccccccccccccc not known to be enrolled, with Secure Boot on: nobody could",
+        ),
+        (secure_boot(enrolled=None, on_disk=False), "now cccccccccccccccc not on the host, with Secure Boot on"),
+        (secure_boot(), "now none named, with Secure Boot on: nobody could ask the firmware (gpulab_signing"),
+        (secure_boot(enrolled=False, sha256="d" * 64), "now dddddddddddddddd not enrolled, with Secure Boot on; visit"),
+    ],
+    ids=["not trusted", "no answer", "not on the host", "no pair named", "another key"],
+)
+def test_a_lab_key_that_the_firmware_trusts_no_more_is_a_failure(after: dict[str, t.Any], words: str) -> None:
+    [lost] = compare(TRUSTED, after, 10).differences
+    assert f"the lab's key for kernel modules: before cccccccccccccccc enrolled, {words}" in lost.words
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        (TRUSTED, TRUSTED, []),
+        (secure_boot(), secure_boot(), []),
+        (TRUSTED, secure_boot("off", enrolled=None), ["Secure Boot", "the lab's key for kernel modules"]),
+        (TRUSTED, secure_boot("off"), ["Secure Boot", "the lab's key for kernel modules"]),
+        (secure_boot("off", enrolled=None), TRUSTED, ["Secure Boot", "the lab's key for kernel modules"]),
+        (TRUSTED, secure_boot(enrolled=True, sha256="d" * 64), ["the lab's key for kernel modules"]),
+        (secure_boot(enrolled=False), secure_boot(enrolled=False), []),
+        (secure_boot(), TRUSTED, ["the lab's key for kernel modules"]),
+    ],
+    ids=["equal", "none", "off now", "off and none", "on now", "another that is trusted", "never trusted", "new"],
+)
+def test_what_else_becomes_of_secure_boot_and_the_lab_key_is_told(
+    before: dict[str, t.Any], after: dict[str, t.Any], told: list[str]
+) -> None:
+    found = compare(before, after, 10)
+    assert found.differences == ()
+    assert [item.what for item in found.told] == told
+
+
 def test_another_card_is_named_beside_the_one_that_is_gone() -> None:
     other = {"uuid": "GPU-2", "serial": None, "vbios": "98.02", "name": "RTX 5090", "pci": "0000:02:00.0"}
     unread = {**other, "uuid": None}

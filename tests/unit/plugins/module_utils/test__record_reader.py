@@ -10,7 +10,10 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 
+from ansible_collections.gpulab.workstation.plugins.module_utils._module_signing import parse_certificate
 from ansible_collections.gpulab.workstation.plugins.module_utils._reading import Reading
 from ansible_collections.gpulab.workstation.plugins.module_utils._record_reader import (
     Wish,
@@ -18,13 +21,16 @@ from ansible_collections.gpulab.workstation.plugins.module_utils._record_reader 
     read_environment,
     read_host_keys,
     read_identity,
+    read_lab_key,
 )
 from fakehost import FakeHost
+from gpulab.commands.signing_key import make_pair
 from records import KEY, record
 
 SCHEMA = json.loads((Path(__file__).resolve().parents[4] / "docs/schema/host_record-1.json").read_text())
 ENVIRONMENT = "/opt/miniforge3/envs/rtx5090"
 CONTAINER = "/run/.containerenv"
+CERTIFICATE = make_pair("a lab of a test")[1]
 
 
 @pytest.fixture
@@ -65,6 +71,46 @@ def test_a_record_keeps_to_the_published_schema(host: FakeHost) -> None:
     ]
     assert made["verification"]["checks"] == {"toolkit": {"outcome": "pass", "figures": {}}}
     assert "PRIVATE" not in json.dumps(made)
+
+
+def trust(host: FakeHost, words: str) -> None:
+    """Give the host Secure Boot, and a mokutil that says these words of every certificate."""
+    host.add("/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c", b"\x06\x00\x00\x00\x01")
+    host.commands["mokutil --test-key"] = (0, f"/var/lib/dkms/mok.pub {words}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("words", "enrolled"),
+    [("is already enrolled", True), ("is not enrolled", False), ("", None)],
+    ids=["trusted", "not trusted", "no answer"],
+)
+def test_the_labs_key_for_modules_is_told_by_its_fingerprint(
+    host: FakeHost,
+    words: str,
+    enrolled: bool | None,  # noqa: FBT001
+) -> None:
+    trust(host, words)
+    host.add("/var/lib/dkms/mok.pub", parse_certificate(CERTIFICATE))
+    made = make_record(host, Wish("ws-01", record()["stack"], ENVIRONMENT, "", "run", CERTIFICATE))
+    jsonschema.validate(made, SCHEMA)
+    fingerprint = x509.load_pem_x509_certificate(CERTIFICATE.encode()).fingerprint(hashes.SHA256()).hex()
+    assert made["system"]["secure_boot"]["state"] == "on"
+    assert made["system"]["secure_boot"]["lab_key"] == {"sha256": fingerprint, "on_disk": True, "enrolled": enrolled}
+
+
+def test_a_lab_key_that_is_not_on_the_host_is_not_called_trusted(host: FakeHost) -> None:
+    trust(host, "is already enrolled")
+    host.add("/var/lib/dkms/mok.pub", "the host's own")
+    found = read_lab_key(host, CERTIFICATE)
+    assert found
+    assert (found["on_disk"], found["enrolled"]) == (False, None)
+
+
+def test_without_a_lab_key_the_record_has_no_word_of_one(host: FakeHost) -> None:
+    trust(host, "is already enrolled")
+    made = make_record(host, Wish("ws-01", record()["stack"], ENVIRONMENT, "", "run"))
+    jsonschema.validate(made, SCHEMA)
+    assert "lab_key" not in made["system"]["secure_boot"]
 
 
 def test_the_hosts_own_clock_counts_where_no_time_is_given(host: FakeHost) -> None:

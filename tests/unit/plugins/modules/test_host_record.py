@@ -57,3 +57,10 @@ def test_a_failure_is_told_in_words(host: FakeHost, capsys: pytest.CaptureFixtur
     assert answer["failed"] is True
     assert answer["msg"].startswith("Found: ")
     assert "To do: run as root" in answer["msg"]
+
+
+def test_what_is_no_certificate_is_told(host: FakeHost, capsys: pytest.CaptureFixture[str]) -> None:
+    answer = call(capsys, signing_certificate="-----BEGIN CERTIFICATE-----\nnothing\n-----END CERTIFICATE-----\n")
+    assert answer["failed"] is True
+    assert "is no certificate" in answer["found"]
+    assert host.read_text(FACT) is None
