@@ -126,6 +126,39 @@ def test_task_files_are_tables_of_contents(role: str) -> None:
     assert len(lines) <= 40
 
 
+def tasks_in(content: t.Any) -> t.Iterator[dict[str, t.Any]]:
+    """Return the tasks of a file with those in its blocks."""
+    for task in content or []:
+        yield task
+        for part in ("block", "rescue", "always"):
+            yield from tasks_in(task.get(part))
+
+
+def options_of(module: str) -> set[str]:
+    """Return the options that a module documents, with those of its fragments."""
+    (documentation,) = documentations(ROOT / "plugins/modules" / f"{module}.py")
+    found = [documentation]
+    for fragment in documentation.get("extends_documentation_fragment", []):
+        found += documentations(ROOT / "plugins/doc_fragments" / f"{fragment.split('.')[2]}.py")
+    return {option for part in found for option in part.get("options", {})}
+
+
+def documentations(path: Path) -> list[dict[str, t.Any]]:
+    parts = re.findall(r'^ *DOCUMENTATION = r?"""((?s:.*?))"""', path.read_text(encoding="utf-8"), re.MULTILINE)
+    return [yaml.safe_load(part) for part in parts]
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_tasks_give_our_modules_options_that_they_have(role: str) -> None:
+    """A wrong one only shows where the task runs, and those in a rescue hardly ever do."""
+    for path in (ROOT / "roles" / role / "tasks").glob("*.yml"):
+        for task in tasks_in(load(path)):
+            for name, given in task.items():
+                if not name.startswith("gpulab.workstation."):
+                    continue
+                assert set(given or {}) <= options_of(name.rsplit(".", 1)[1]), f"{path}: {task['name']}"
+
+
 @pytest.mark.parametrize("module", MODULES)
 def test_a_module_is_documented_and_tested(module: str) -> None:
     text = (ROOT / "plugins/modules" / f"{module}.py").read_text(encoding="utf-8")
