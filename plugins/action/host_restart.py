@@ -14,11 +14,11 @@ from ansible.utils.display import Display
 
 from ansible_collections.gpulab.workstation.plugins.module_utils._errors import OperatorError
 from ansible_collections.gpulab.workstation.plugins.plugin_utils import _restart
+from ansible_collections.gpulab.workstation.plugins.plugin_utils._waiting import ask_until_free
 
 _MODULE = "gpulab.workstation.host_restart"
 _FIRST_LOOK_S = 4.0
 _PAUSE_S = 2.0
-_LOOK_AGAIN_S = 15.0  # how soon after the last user has gone the restart happens
 
 display = Display()
 
@@ -56,20 +56,13 @@ class ActionModule(ActionBase):
         self, arguments: dict[str, t.Any], task_vars: dict[str, t.Any] | None, name: str
     ) -> dict[str, t.Any]:
         """Give those who use the host the minutes they were promised; force only counts when these are over."""
-        deadline = time.monotonic() + 60 * int(arguments.get("wait_minutes") or 0)
         patient = {**arguments, "force": False}
-        shown = ""
-        while not self._task.check_mode and time.monotonic() < deadline:
-            answer = self._ask(patient, task_vars)
-            if not _restart.will_pass(answer):
-                return answer
-            words = _restart.who_is_in_the_way(answer)
-            if words != shown:
-                minutes = max(1, round((deadline - time.monotonic()) / 60))
-                display.display(f"{name} | host_restart | waiting up to {minutes} min: {words}")
-                shown = words
-            time.sleep(min(_LOOK_AGAIN_S, max(0.0, deadline - time.monotonic())))
-        return self._ask(arguments, task_vars)
+        minutes = 0 if self._task.check_mode else int(arguments.get("wait_minutes") or 0)
+        return ask_until_free(
+            lambda last: self._ask(arguments if last else patient, task_vars),
+            minutes,
+            lambda words: display.display(f"{name} | host_restart | {words}"),
+        )
 
     def _ask(self, arguments: dict[str, t.Any], task_vars: dict[str, t.Any] | None) -> dict[str, t.Any]:
         answer: dict[str, t.Any] = self._execute_module(

@@ -15,6 +15,7 @@ import typing as t
 from ansible_collections.gpulab.workstation.plugins.module_utils import _job
 from ansible_collections.gpulab.workstation.plugins.module_utils._errors import OperatorError
 from ansible_collections.gpulab.workstation.plugins.module_utils._host import Host, LocalHost
+from ansible_collections.gpulab.workstation.plugins.module_utils._in_the_way import RefusalError, to_json
 from ansible_collections.gpulab.workstation.plugins.module_utils._plan import Plan
 
 if t.TYPE_CHECKING:
@@ -37,6 +38,11 @@ def converge(module: AnsibleModule, kind: type[t.Any], host: Host | None = None)
     params = {key: value for key, value in module.params.items() if key not in JOB_ARGUMENTS}
     try:
         result = _converge(host, kind.from_params(params), params, module.params, check_mode=module.check_mode)
+    except RefusalError as error:
+        module.fail_json(
+            msg=str(error), found=error.found, expected=error.expected, action=error.action,
+            blockers=to_json(error.blockers),
+        )  # fmt: skip
     except OperatorError as error:
         module.fail_json(msg=str(error), found=error.found, expected=error.expected, action=error.action)
     except OSError as error:
@@ -121,7 +127,14 @@ def _finish(host: Host, component: _job.Component, found: _job.JobStatus, *, che
 def _judge(host: Host, component: _job.Component, *, check_mode: bool) -> dict[str, t.Any]:
     """Read again after the change: nothing more may be needed."""
     state = component.read(host)
-    rest = component.plan(state)
+    try:
+        rest = component.plan(state)
+    except RefusalError as error:
+        raise OperatorError(
+            found=f"every step ended well, but what they have left cannot be judged: {error.found}",
+            expected=error.expected,
+            action=f"{error.cure} Then run again.",
+        ) from error
     if rest.steps and not check_mode:
         raise OperatorError(
             found="every step ended well, but this is still to do: " + "; ".join(s.title for s in rest.steps) + ".",

@@ -17,6 +17,7 @@ from ansible_collections.gpulab.workstation.plugins.module_utils._driver_state i
     header_metapackages,
 )
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_wanted import Wanted
+from ansible_collections.gpulab.workstation.plugins.module_utils._in_the_way import Blocker
 
 PROGRAMS = ("nvidia-smi", "nvidia-installer")  # the first to be used and the one that checks all others
 _TOOLS = ("dkms", "gcc", "kmod", "libc6-dev", "make", "tar")
@@ -205,11 +206,14 @@ def must_unload(state: DriverState) -> bool:
     return state.gpu.driver_loaded is not None and state.runs_target
 
 
-def users_in_the_way(state: DriverState) -> tuple[str, ...]:
+def users_in_the_way(state: DriverState) -> tuple[Blocker, ...]:
     """Name the people and programs that would notice that the loaded module goes."""
-    holders = [f"{h.command} (pid {h.pid}, {h.user})" for h in state.gpu.processes if h.kind != "service"]
-    desktop = [f"the desktop ({state.host.display_manager or 'X or Wayland'})"] if state.host.desktop_running else []
-    return (*holders, *desktop, *(f"{s.user} ({s.what})" for s in state.host.sessions if not s.own))
+    kinds = {"job": "gpu_process", "display": "desktop"}
+    found = [(kinds[h.kind], f"{h.command} (pid {h.pid}, {h.user})") for h in state.gpu.processes if h.kind in kinds]
+    if state.host.desktop_running:
+        found.append(("desktop", f"the desktop ({state.host.display_manager or 'X or Wayland'})"))
+    found += [("user", f"{session.user} ({session.what})") for session in state.host.sessions if not session.own]
+    return tuple(Blocker(kind, words, yields_to_force=True) for kind, words in found)
 
 
 def describe(state: DriverState, paths: t.Iterable[str] = ()) -> dict[str, t.Any]:

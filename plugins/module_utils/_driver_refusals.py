@@ -10,28 +10,32 @@ from dataclasses import dataclass
 from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_findings as findings
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_state import DriverState
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_wanted import Wanted
-from ansible_collections.gpulab.workstation.plugins.module_utils._errors import OperatorError
 from ansible_collections.gpulab.workstation.plugins.module_utils._host_facts import Place
+from ansible_collections.gpulab.workstation.plugins.module_utils._in_the_way import Blocker, RefusalError
 
 SYSTEM_PLACES = ("/usr", "/lib/modules", "/var/lib")
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """One reason: what was found, what was expected, what to do."""
+    """One reason: what was found, what was expected, what to do, and who is meant where these are people."""
 
     found: str
     expected: str
     action: str
+    people: tuple[Blocker, ...] = ()
 
 
 def refuse(refusals: list[Refusal]) -> None:
     """Raise all refusals as one error; nothing where there is none."""
     if refusals:
-        raise OperatorError(
+        people = [blocker for refusal in refusals for blocker in refusal.people]
+        stays = [Blocker("host", refusal.found, yields_to_force=False) for refusal in refusals if not refusal.people]
+        raise RefusalError(
             found=" ".join(dict.fromkeys(f"{r.found}." for r in refusals)),
             expected=" ".join(dict.fromkeys(f"{r.expected}." for r in refusals)),
-            action=" ".join(dict.fromkeys(f"{r.action}." for r in refusals)) + " Nothing has been changed.",
+            cure=" ".join(dict.fromkeys(f"{r.action}." for r in refusals)),
+            blockers=[*people, *stays],
         )
 
 
@@ -59,10 +63,11 @@ def running_refusals(state: DriverState, wanted: Wanted) -> list[Refusal]:
         return []
     return [
         Refusal(
-            f"the loaded NVIDIA module has to go, but here are: {', '.join(people)}",
+            f"the loaded NVIDIA module has to go, but here are: {', '.join(blocker.words for blocker in people)}",
             "nobody who uses the cards, no desktop and nobody logged in",
-            "wait until they are gone, or set gpu_driver_allow_running to install beside the loaded module and restart"
-            " afterwards",
+            "wait until they are gone (gpu_driver_wait_minutes does), or set gpu_driver_allow_running to install beside"
+            " the loaded module and restart afterwards",
+            people,
         )
     ]
 

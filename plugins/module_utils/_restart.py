@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import re
 import typing as t
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from ansible_collections.gpulab.workstation.plugins.module_utils._errors import OperatorError
 from ansible_collections.gpulab.workstation.plugins.module_utils._gpu_facts import Holder
 from ansible_collections.gpulab.workstation.plugins.module_utils._host_facts import Machine, Session
+from ansible_collections.gpulab.workstation.plugins.module_utils._in_the_way import Blocker
 
 # Programs that must not be cut off in the middle of changing the system.
 SYSTEM_CHANGES = ("dpkg", "dkms", "update-initramf", "mkinitramfs", "depmod")
@@ -50,15 +51,6 @@ class Rules:
     force: bool = False
     in_container: bool = False
     controller: bool = False  # the host is the machine that Ansible runs on
-
-
-@dataclass(frozen=True)
-class Blocker:
-    """One reason not to restart now; some yield to force, others do not."""
-
-    kind: str  # gpu_process, user, job, system_change, container or controller
-    words: str
-    yields_to_force: bool
 
 
 @dataclass(frozen=True)
@@ -134,14 +126,8 @@ def reason_lines(requests: t.Sequence[Request]) -> list[str]:
     return list(dict.fromkeys(f"{request.component}: {reason}" for request in requests for reason in request.reasons))
 
 
-def to_json(found: t.Sequence[Blocker]) -> list[dict[str, t.Any]]:
-    """Return blockers as the module does."""
-    return [asdict(blocker) for blocker in found]
-
-
 __all__ = [
     "SYSTEM_CHANGES",
-    "Blocker",
     "BootIdentity",
     "Request",
     "Rules",
@@ -150,5 +136,4 @@ __all__ = [
     "decide",
     "parse_boot_identity",
     "reason_lines",
-    "to_json",
 ]

@@ -90,6 +90,13 @@ options:
       - Whether to install although the loaded module is in use, beside it. The host has to be restarted afterwards.
     type: bool
     default: false
+  wait_minutes:
+    description:
+      - Minutes that the action plugin waits for GPU processes, the desktop and logged-in users to be gone, where they
+        are all that is in the way, before it refuses or, with O(allow_running), installs beside the loaded module.
+      - The host is looked at every 15 seconds and not changed meanwhile. Check mode does not wait.
+    type: int
+    default: 0
   signing_key:
     description: Private key on the host to sign the modules with; only together with O(signing_certificate).
     type: path
@@ -129,6 +136,12 @@ EXAMPLES = r"""
 - name: Install the driver of the stack
   gpulab.workstation.gpu_driver:
     release: "{{ lookup('gpulab.workstation.stack', 'driver') }}"
+
+- name: Give those who work on the machine two hours to be done
+  gpulab.workstation.gpu_driver:
+    release: "{{ lookup('gpulab.workstation.stack', 'driver') }}"
+    wait_minutes: 120
+  timeout: 14400
 
 - name: Let suspended programs keep their memory on the card
   gpulab.workstation.gpu_driver:
@@ -219,6 +232,13 @@ reboot_reasons:
   type: list
   elements: str
   sample: ["nouveau is loaded and holds 0000:01:00.0"]
+blockers:
+  description:
+    - What is in the way. C(kind) is gpu_process, desktop or user, which pass, or host for everything that stays.
+  returned: when the change is refused before anything was done
+  type: list
+  elements: dict
+  sample: [{kind: gpu_process, words: "python3 (pid 4711, ada)", yields_to_force: true}]
 resumed:
   description: Whether the change was begun by an earlier run.
   returned: success
@@ -252,6 +272,7 @@ ARGUMENTS = {
     },
     "replace_distro_driver": {"type": "bool", "default": True},
     "allow_running": {"type": "bool", "default": False},
+    "wait_minutes": {"type": "int", "default": 0},
     "signing_key": {"type": "path", "no_log": False},  # a path; the key itself stays on the host
     "signing_certificate": {"type": "path"},
     "module_options": {"type": "dict", "default": {"nvidia-drm": {"modeset": 1}}},

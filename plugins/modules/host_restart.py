@@ -119,13 +119,13 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpulab.workstation.plugins.module_utils._errors import OperatorError
 from ansible_collections.gpulab.workstation.plugins.module_utils._host import Host, LocalHost
 from ansible_collections.gpulab.workstation.plugins.module_utils._host_reader import read_machine
+from ansible_collections.gpulab.workstation.plugins.module_utils._in_the_way import to_json
 from ansible_collections.gpulab.workstation.plugins.module_utils._reading import Reading
 from ansible_collections.gpulab.workstation.plugins.module_utils._restart import (
     Rules,
     blockers,
     decide,
     reason_lines,
-    to_json,
 )
 from ansible_collections.gpulab.workstation.plugins.module_utils._restart_reader import (
     read_boot_identity,

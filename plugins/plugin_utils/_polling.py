@@ -31,15 +31,11 @@ class PollingAction(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         """Return the module's last result, without the fields that only serve the polling."""
         result = super().run(tmp, task_vars)
-        wished = self._arguments(task_vars or {})
-        arguments = {"wait_seconds": self._first_answer_s(), **wished}
+        answer, wished = self._begin(self._arguments(task_vars or {}), task_vars)
         shown = ""
-        while True:
-            answer = self._ask(arguments, task_vars)
-            if not answer.get("job_running"):
-                break
-            arguments = {**wished, "job": answer["job"]}
+        while answer.get("job_running"):
             shown = self._show(answer.get("progress") or {}, shown, task_vars or {})
+            answer = self._ask({**wished, "job": answer["job"]}, task_vars)
         result.update(answer)
         result.pop("job_running", None)
         result.pop("job", None)
@@ -48,6 +44,12 @@ class PollingAction(ActionBase):
     def _arguments(self, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:  # noqa: ARG002
         """Return what the module is given."""
         return dict(self._task.args)
+
+    def _begin(
+        self, wished: dict[str, t.Any], task_vars: dict[str, t.Any] | None
+    ) -> tuple[dict[str, t.Any], dict[str, t.Any]]:
+        """Call the module for the first time; return its answer and what it is asked for from then on."""
+        return self._ask({"wait_seconds": self._first_answer_s(), **wished}, task_vars), wished
 
     def _first_answer_s(self) -> float:
         """Return how long the first call waits: a job is known by its name once it has answered."""
@@ -77,8 +79,11 @@ class PollingAction(ActionBase):
         if progress.get("detail"):
             text += f": {progress['detail']}"
         if text != shown:
-            display.display(f"{self._host(task_vars)} | {self.module_name.rsplit('.', 1)[-1]} | {text}")
+            self._say(text, task_vars)
         return text
+
+    def _say(self, text: str, task_vars: dict[str, t.Any]) -> None:
+        display.display(f"{self._host(task_vars)} | {self.module_name.rsplit('.', 1)[-1]} | {text}")
 
     @staticmethod
     def _host(task_vars: dict[str, t.Any]) -> str:

@@ -10,7 +10,6 @@ another boot identity is. A host key that has changed will never be accepted by 
 from __future__ import annotations
 
 import re
-import typing as t
 from dataclasses import dataclass
 
 from ansible_collections.gpulab.workstation.plugins.module_utils._errors import OperatorError
@@ -26,7 +25,6 @@ _KEY_REFUSED = ("Host key verification failed", "host key is known for")
 # systemctl(1), is-system-running: these states mean that the boot is not over.
 _COMING_UP = ("initializing", "starting")
 _GOING_DOWN = ("stopping",)
-_PASSING = ("user", "gpu_process", "job", "system_change")  # the others stay what they are: a container, this machine
 
 
 @dataclass(frozen=True)
@@ -68,17 +66,6 @@ def describe(before: str, sight: Sight | None) -> str:
     if sight.identity == before:
         return "it answers, but it has not gone down yet"
     return f"it is up again and its state is {sight.state}"
-
-
-def will_pass(answer: t.Mapping[str, t.Any]) -> bool:
-    """Whether a refusal is worth waiting for: everybody in the way will be gone by himself some time."""
-    kinds = [blocker["kind"] for blocker in answer.get("blockers", [])]
-    return bool(answer.get("failed")) and bool(kinds) and all(kind in _PASSING for kind in kinds)
-
-
-def who_is_in_the_way(answer: t.Mapping[str, t.Any]) -> str:
-    """Return the words about everybody in the way."""
-    return "; ".join(str(blocker["words"]) for blocker in answer.get("blockers", []))
 
 
 def refuse_changed_key(failure: str) -> None:
@@ -123,6 +110,4 @@ __all__ = [
     "parse_probe",
     "refuse_changed_key",
     "verdict",
-    "who_is_in_the_way",
-    "will_pass",
 ]

@@ -164,6 +164,41 @@ def test_half_a_signing_pair_is_refused(lab: Lab, untouched: LabHost) -> None:
     assert "only the signing key is given" in message
 
 
+# A container that passes for a machine of its own, with a driver loaded.
+MACHINE = f"""set -e
+umount /run/.containerenv
+rm -f /run/.containerenv /run/systemd/container
+printf '#!/bin/sh\\necho none; exit 1\\n' > /usr/local/bin/systemd-detect-virt
+chmod 755 /usr/local/bin/systemd-detect-virt
+for kernel in /lib/modules/*/kernel; do basename $(dirname $kernel) > /root/osrelease; done
+mount --bind /root/osrelease /proc/sys/kernel/osrelease
+mount --bind /dev/null /proc/1/environ
+mount -t tmpfs tmpfs /proc/driver
+mkdir /proc/driver/nvidia
+echo 'NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  {OLD}  Release Build' > /proc/driver/nvidia/version
+"""
+
+
+def test_a_program_is_waited_for_and_the_change_goes_on_when_it_has_ended(lab: Lab, fresh_host: LabHost) -> None:
+    """Nothing is changed until then; what comes then, a wrong .run, ends the change as it would have at once."""
+    made = lab.exec(fresh_host.name, MACHINE, privileged=True)
+    assert made.returncode == 0, made.stderr
+    asked = {"gpu_driver_release": release(lab, sha256="0" * 64), "gpu_driver_wait_minutes": 5}
+    fresh_host.sh("touch /root/mark /dev/nvidia0; setsid --fork sleep 600 3</dev/nvidia0 > /dev/null 2>&1")
+    refused = fresh_host.apply("gpu_driver", check=True, **asked)
+    assert "here are: sleep (pid" in refused.message
+    assert "waiting up to" not in refused.stdout
+    fresh_host.sh(
+        "setsid --fork sh -c 'sleep 20; find /etc /usr /opt /var/lib -newer /root/mark -type f > /root/changed;"
+        " kill $(grep -lsx sleep /proc/[0-9]*/comm | cut -d / -f 3)' > /dev/null 2>&1"
+    )
+    result = fresh_host.apply("gpu_driver", **asked)
+    assert "gpu_driver | waiting up to 5 min: sleep (pid" in result.stdout
+    assert f"expected: a file with sha256 {'0' * 64}" in result.message.lower()
+    assert 20 < result.seconds < 120
+    assert fresh_host.sh("grep -v -e systemd -e gpulab/jobs /root/changed || true").stdout == ""
+
+
 @pytest.mark.usefixtures("driven")
 def test_a_broken_download_was_resumed_from_the_second_source(lab: Lab) -> None:
     asked = [line for line in lab.requests.read_text().splitlines() if "/files/N" in line or "not-there" in line]

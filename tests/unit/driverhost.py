@@ -84,6 +84,19 @@ def add_modules(host: FakeHost) -> None:
     host.commands[f"modinfo -k {KERNEL} -F version"] = (0, f"{VERSION}\n", "")
 
 
+def add_program(host: FakeHost, version: str) -> None:
+    """Make it a machine of its own on which a driver is loaded and a program uses the card."""
+    host.remove("/run/systemd/container")
+    host.commands["systemd-detect-virt"] = (1, "none\n", "")
+    host.add("/proc/sys/kernel/osrelease", f"{KERNEL}\n")
+    words = f"NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  {version}  Release Build\n"
+    host.add("/proc/driver/nvidia/version", words)
+    host.add("/dev/nvidia0")
+    host.add("/proc/77/comm", "python3\n")
+    host.add("/proc/77/status", "Uid:\t0\t0\t0\t0\n")
+    host.symlink("/dev/nvidia0", "/proc/77/fd/3")
+
+
 def changes(host: FakeHost) -> list[str]:
     """Return the commands that were run and that change something."""
     reading = ("uname", "getconf", "systemd-detect-virt", "systemctl is-", "loginctl", "ldconfig -p", "dkms status",

@@ -10,10 +10,11 @@ from types import SimpleNamespace
 
 import pytest
 from ansible.errors import AnsibleConnectionFailure
-from ansible.plugins.action import ActionBase
 
 import recorded
 from ansible_collections.gpulab.workstation.plugins.action import host_restart
+
+pytestmark = pytest.mark.usefixtures("said")
 
 BOOT_ID = "1e410534-c31e-4565-8265-836766a5dc92"
 NOTHING = {"changed": False, "required": False, "reasons": [], "restarting": False, "boot_identity": f"{BOOT_ID}/41"}
@@ -49,21 +50,6 @@ class Scripted(host_restart.ActionModule):
         return {"stdout": answer}
 
 
-@pytest.fixture(autouse=True)
-def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Let time pass only by sleeping, and return what is shown."""
-    lines, clock = list[str](), [0.0]
-
-    def sleep(seconds: float) -> None:
-        clock[0] += seconds
-
-    monkeypatch.setattr(host_restart.time, "monotonic", lambda: clock[0])
-    monkeypatch.setattr(host_restart.time, "sleep", sleep)
-    monkeypatch.setattr(host_restart.display, "display", lambda text, *_a, **_k: lines.append(text))
-    monkeypatch.setattr(ActionBase, "run", lambda *_a, **_k: {})
-    return lines
-
-
 def run(action: Scripted) -> dict[str, t.Any]:
     return action.run(task_vars={"inventory_hostname": "ws-01"})
 
@@ -86,7 +72,8 @@ CONTAINER = {"kind": "container", "words": "this host is a container", "yields_t
 
 
 def refused(*blockers: dict[str, t.Any]) -> dict[str, t.Any]:
-    return {**NOTHING, "restarted": False, "required": True, "failed": True, "msg": "no", "blockers": list(blockers)}
+    words = {"msg": "no", "found": "a user.", "expected": "none.", "action": "wait."}
+    return {**NOTHING, "restarted": False, "required": True, "failed": True, **words, "blockers": list(blockers)}
 
 
 def patient(answers: list[dict[str, t.Any]], **arguments: t.Any) -> Scripted:
@@ -111,6 +98,7 @@ def test_after_the_minutes_force_decides(force: bool) -> None:  # noqa: FBT001
     result = run(action)
     assert [sent.get("force") for sent in action.sent[:5]] == [False] * 4 + [force]
     assert (result.get("failed", False), result["restarted"]) == (not force, force)
+    assert force or result["found"] == "a user. They were waited for, 1 min long."
 
 
 @pytest.mark.parametrize(

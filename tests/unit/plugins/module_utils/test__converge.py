@@ -15,6 +15,7 @@ import pytest
 from ansible_collections.gpulab.workstation.plugins.module_utils import _converge, _job
 from ansible_collections.gpulab.workstation.plugins.module_utils._errors import OperatorError
 from ansible_collections.gpulab.workstation.plugins.module_utils._host import Host
+from ansible_collections.gpulab.workstation.plugins.module_utils._in_the_way import Blocker, RefusalError
 from ansible_collections.gpulab.workstation.plugins.module_utils._plan import Plan, Step
 from fakehost import FakeHost
 
@@ -37,6 +38,9 @@ class Motto:
         return {name: host.read_text(f"/etc/{name}") or "" for name in ("motto", "copy")}
 
     def plan(self, state: dict[str, str]) -> Plan:
+        if self.behaviour == "unreadable" and state["copy"] == self.text:
+            blocker = Blocker("host", "a fog", yields_to_force=False)
+            raise RefusalError(found="a fog.", expected="a view.", cure="blow.", blockers=[blocker])
         steps = [Step("write", f"Write /etc/{n}", {"name": n}) for n in ("motto", "copy") if state[n] != self.text]
         reasons = ("the motto is read at boot",) if self.behaviour == "restart" else ()
         return Plan(tuple(steps), state, {"motto": self.text, "copy": self.text}, reasons)
@@ -97,6 +101,16 @@ def test_check_mode_tells_the_same_plan_and_touches_nothing(host: FakeHost) -> N
 def test_a_step_that_only_says_it_worked_is_found_out(host: FakeHost) -> None:
     with pytest.raises(OperatorError, match=r"still to do: Write /etc/copy"):
         call(host, behaviour="lie")
+
+
+def test_a_result_that_cannot_be_judged_is_not_told_as_a_change_that_was_refused(host: FakeHost) -> None:
+    with pytest.raises(OperatorError) as caught:
+        call(host, behaviour="unreadable")
+    assert not isinstance(caught.value, RefusalError)
+    assert caught.value.found == "every step ended well, but what they have left cannot be judged: a fog."
+    assert caught.value.action == "blow. Then run again."
+    with pytest.raises(RefusalError, match="a fog. Expected: a view. To do: blow. Nothing has been changed."):
+        call(host, behaviour="unreadable")
 
 
 def test_the_words_of_a_refusal_survive_the_way_through_the_job(host: FakeHost) -> None:

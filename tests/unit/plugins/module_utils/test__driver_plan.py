@@ -16,6 +16,7 @@ from ansible_collections.gpulab.workstation.plugins.module_utils import _host_fa
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_change import installer_arguments
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_plan import plan_driver
 from ansible_collections.gpulab.workstation.plugins.module_utils._errors import OperatorError
+from ansible_collections.gpulab.workstation.plugins.module_utils._in_the_way import Blocker, RefusalError
 from driver_states import (
     CARD,
     GB,
@@ -36,6 +37,7 @@ NEXT = "6.17.0-5-generic"
 OLD_SHA = "c" * 64
 CONTAINER = hosts.Machine("container", "podman")
 JOB = gpu.Holder(4711, "python3", "ada", "job", ("/dev/nvidia0",))
+XORG = gpu.Holder(901, "Xorg", "root", "display", ("/dev/nvidia0",))
 DAEMON = gpu.Holder(812, "nvidia-persiste", "root", "service", ("/dev/nvidia0",))
 LOGIN = hosts.Session("ada", "ssh from 10.0.0.7", 900)
 
@@ -54,6 +56,12 @@ def upgraded(**changes: t.Any) -> states.DriverState:
         installed=described(OLD, OLD_SHA), kept=frozenset({OLD_SHA}),
     )  # fmt: skip
     return dataclasses.replace(state, **changes)
+
+
+def in_the_way(found: states.DriverState, /, **ask: t.Any) -> list[Blocker]:
+    with pytest.raises(RefusalError) as caught:
+        plan_driver(found, wanted(**ask))
+    return list(caught.value.blockers)
 
 
 def refusal(found: states.DriverState, /, **ask: t.Any) -> str:
@@ -102,17 +110,21 @@ def test_an_idle_driver_is_replaced_and_loaded_without_a_restart() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "kind", "words"),
     [
-        ({"gpu": gpu_facts(driver_loaded=module(OLD, kernel=""), processes=(JOB,))}, "python3 (pid 4711, ada)"),
-        ({"host": host_facts(desktop_running=True, display_manager="gdm3")}, "the desktop (gdm3)"),
-        ({"host": host_facts(sessions=(LOGIN,))}, "ada (ssh from 10.0.0.7)"),
+        ({"gpu": gpu_facts(driver_loaded=module(OLD, kernel=""), processes=(DAEMON, JOB))}, "gpu_process",
+         "python3 (pid 4711, ada)"),
+        ({"gpu": gpu_facts(driver_loaded=module(OLD, kernel=""), processes=(XORG,))}, "desktop",
+         "Xorg (pid 901, root)"),
+        ({"host": host_facts(desktop_running=True, display_manager="gdm3")}, "desktop", "the desktop (gdm3)"),
+        ({"host": host_facts(sessions=(LOGIN,))}, "user", "ada (ssh from 10.0.0.7)"),
     ],
-    ids=["job", "desktop", "user"],
-)
-def test_people_come_before_a_driver_change(changes: dict[str, t.Any], words: str) -> None:
+    ids=["job", "x-server", "desktop", "user"],
+)  # fmt: skip
+def test_people_come_before_a_driver_change(changes: dict[str, t.Any], kind: str, words: str) -> None:
     state = upgraded(**changes)
     assert words in refusal(state)
+    assert in_the_way(state) == [Blocker(kind, words, yields_to_force=True)]
     plan = plan_driver(state, wanted(allow_running=True))
     install = next(step for step in plan.steps if step.action == "install")
     assert "--allow-installation-with-running-driver" in install.params["arguments"]

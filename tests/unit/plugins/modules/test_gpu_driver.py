@@ -17,7 +17,7 @@ import driverhost
 from ansible_collections.gpulab.workstation.plugins.module_utils import _converge
 from ansible_collections.gpulab.workstation.plugins.module_utils._host import Filesystem
 from ansible_collections.gpulab.workstation.plugins.modules import gpu_driver
-from driver_states import RELEASE, VERSION
+from driver_states import OLD, RELEASE, VERSION
 from fakehost import FakeHost
 
 Run = Callable[..., tuple[dict[str, t.Any], FakeHost]]
@@ -76,6 +76,20 @@ def test_a_refusal_says_what_was_found_expected_and_to_do(run: Run) -> None:
     assert "3,200 MB free on a file system without noexec" in result["expected"]
     assert "gpu_driver_work_directories" in result["action"]
     assert result["msg"].startswith("Found: ")
+    assert driverhost.changes(host) == []
+
+
+@pytest.mark.parametrize("check", [False, True], ids=["real", "check"])
+def test_who_is_in_the_way_is_told_for_who_waits(run: Run, *, check: bool) -> None:
+    def prepare(host: FakeHost) -> None:
+        driverhost.add_base(host)
+        driverhost.add_program(host, OLD)
+
+    result, host = run(prepare, check=check)
+    assert result["failed"] is True
+    assert result["blockers"] == [{"kind": "gpu_process", "words": "python3 (pid 77, root)", "yields_to_force": True}]
+    assert "here are: python3 (pid 77, root)" in result["found"]
+    assert "gpu_driver_wait_minutes" in result["action"]
     assert driverhost.changes(host) == []
 
 
