@@ -39,14 +39,14 @@ def plan_change(state: DriverState, wanted: Wanted) -> list[Step]:
     else:
         steps += [_build(kernel, reason) for kernel, reason in kernels.items()]
     steps += [] if install else _clean_up(state, wanted)
-    steps += _services(state, wanted)
     touched = install or bool(kernels) or files.MODPROBE in findings.outdated_files(state, wanted)
     steps += initramfs_steps(state, touched=touched)
     if install:
         steps.append(Step("prove", f"Prove that {wanted.title} is whole, and note it"))
-    if findings.can_load_now(state) and (install or state.gpu.driver_loaded is None) and not wanted.allow_running:
+    load = findings.can_load_now(state) and (install or state.gpu.driver_loaded is None) and not wanted.allow_running
+    if load:
         steps.append(Step("load", "Load the kernel module"))
-    return steps
+    return [*steps, *_services(state, wanted, install=install, load=load)]
 
 
 def fetch_step(wanted: Wanted) -> list[Step]:
@@ -118,14 +118,15 @@ def _install(state: DriverState, wanted: Wanted, reasons: t.Sequence[str]) -> li
         title = f"Remove nvidia/{wanted.version} from DKMS, left there by another installation"
         steps.append(Step("forget", title, {"version": wanted.version}))
     if _clear_first(state, wanted):
-        steps += [uninstall_step(state, busy=wanted.allow_running or not state.runs_target)] if state.record else []
+        busy = wanted.allow_running or not state.runs_target
+        steps += [uninstall_step(state, busy=busy, services=_to_stop(state, wanted))] if state.record else []
         steps.append(Step("sweep", "Remove the parts of a driver that nothing has a record of"))
     place = refusals.work_place(state, wanted)
     params = {
         "directory": f"{place.path if place else wanted.work_directories[0]}/{WORK}",
         "arguments": installer_arguments(state, wanted),
         "kernel": kernel,
-        "stop_services": findings.must_unload(state),
+        "services": _to_stop(state, wanted),
     }
     steps.append(Step("install", f"Install {wanted.title} for {kernel}: {'; '.join(reasons)}", params))
     others = [k.release for k in findings.served_kernels(state, wanted) if k.release != kernel]
@@ -145,8 +146,7 @@ def installer_arguments(state: DriverState, wanted: Wanted) -> list[str]:
         arguments += [f"--module-signing-secret-key={pair[0]}", f"--module-signing-public-key={pair[1]}"]
     if target and target.release != state.host.running_kernel:
         arguments.append(f"--kernel-name={target.release}")
-    loaded = state.gpu.driver_loaded is not None
-    beside = bool(state.gpu.conflicting) or (loaded and (wanted.allow_running or not state.runs_target))
+    beside = _beside(state, wanted)
     if beside:
         arguments.append("--allow-installation-with-running-driver")
     if beside or not state.runs_target:
@@ -154,9 +154,20 @@ def installer_arguments(state: DriverState, wanted: Wanted) -> list[str]:
     return arguments
 
 
-def uninstall_step(state: DriverState, *, busy: bool) -> Step:
+def _beside(state: DriverState, wanted: Wanted) -> bool:
+    """Whether the driver is installed beside a loaded module, which stays until the restart."""
+    loaded = state.gpu.driver_loaded is not None
+    return bool(state.gpu.conflicting) or (loaded and (wanted.allow_running or not state.runs_target))
+
+
+def _to_stop(state: DriverState, wanted: Wanted) -> list[str]:
+    """Return the driver's own services that hold the module which has to go; no others, and no display manager."""
+    return list(state.services) if findings.must_unload(state) and not _beside(state, wanted) else []
+
+
+def uninstall_step(state: DriverState, *, busy: bool, services: t.Sequence[str]) -> Step:
     told = (state.record.version if state.record else None) or "with a damaged record"
-    return Step("uninstall", f"Uninstall driver {told}", {"busy": busy})
+    return Step("uninstall", f"Uninstall driver {told}", {"busy": busy, "services": list(services)})
 
 
 def _build(kernel: str, reason: str) -> Step:
@@ -176,13 +187,21 @@ def _clean_up(state: DriverState, wanted: Wanted) -> list[Step]:
     return steps
 
 
-def _services(state: DriverState, wanted: Wanted) -> list[Step]:
+def _services(state: DriverState, wanted: Wanted, *, install: bool, load: bool) -> list[Step]:
+    """Enable the daemon, and have it run where the wanted module is loaded; last, because it needs that module."""
     if not (wanted.persistenced and state.systemd):
         return []
-    running = state.unit_active or not findings.can_load_now(state) or state.gpu.driver_loaded is None
-    if state.account and state.unit_enabled and running and files.UNIT not in findings.outdated_files(state, wanted):
+    start = load or _serves(state, wanted)
+    stopped = install and files.UNIT_NAME in _to_stop(state, wanted)
+    runs = (state.unit_active and not stopped) or not start
+    if state.account and state.unit_enabled and runs and files.UNIT not in findings.outdated_files(state, wanted):
         return []
-    return [Step("service", f"Enable {files.UNIT_NAME} under its own account")]
+    return [Step("service", f"Enable {files.UNIT_NAME} under its own account", {"start": start})]
+
+
+def _serves(state: DriverState, wanted: Wanted) -> bool:
+    """Whether the wanted module is loaded for a card: another version's daemon cannot talk to it."""
+    return findings.can_load_now(state) and findings.is_loaded(state, wanted)
 
 
 def initramfs_steps(state: DriverState, *, touched: bool) -> list[Step]:

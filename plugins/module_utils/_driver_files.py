@@ -13,6 +13,7 @@ PIN = "/etc/apt/preferences.d/50-gpulab-nvidia"
 UNATTENDED = "/etc/apt/apt.conf.d/50-gpulab-nvidia"
 UNIT_NAME = "nvidia-persistenced.service"
 UNIT = f"/etc/systemd/system/{UNIT_NAME}"
+SERVICES = (UNIT_NAME, "nvidia-powerd.service")  # the driver's own, which hold its devices
 ACCOUNT = "nvidia-persistenced"
 MARKER = "/var/lib/gpulab/driver/proven.json"
 
@@ -102,4 +103,15 @@ def managed_files(
     }
 
 
-__all__ = ["ACCOUNT", "MARKER", "MODPROBE", "PIN", "SETTINGS", "UNATTENDED", "UNIT", "UNIT_NAME", "managed_files"]
+__all__ = [
+    "ACCOUNT",
+    "MARKER",
+    "MODPROBE",
+    "PIN",
+    "SERVICES",
+    "SETTINGS",
+    "UNATTENDED",
+    "UNIT",
+    "UNIT_NAME",
+    "managed_files",
+]

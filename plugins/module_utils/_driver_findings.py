@@ -185,7 +185,7 @@ def reboot_reasons(state: DriverState, wanted: Wanted) -> tuple[str, ...]:
     if not state.host.has_own_kernel:
         return ()
     reasons, loaded = [], state.gpu.driver_loaded
-    if loaded and (loaded.version, loaded.flavour) != (wanted.version, wanted.flavour):
+    if loaded and not is_loaded(state, wanted):
         reasons.append(f"driver {loaded.version} ({loaded.flavour}) is loaded, {wanted.version} is installed")
     for other in state.gpu.conflicting:
         held = f" and holds {', '.join(other.bound_to)}" if other.bound_to else ""
@@ -194,6 +194,12 @@ def reboot_reasons(state: DriverState, wanted: Wanted) -> tuple[str, ...]:
     if target and not state.runs_target:
         reasons.append(f"kernel {state.host.running_kernel} runs but is not installed; {target.release} is")
     return tuple(reasons)
+
+
+def is_loaded(state: DriverState, wanted: Wanted) -> bool:
+    """Whether the wanted driver is the loaded one."""
+    loaded = state.gpu.driver_loaded
+    return loaded is not None and (loaded.version, loaded.flavour) == (wanted.version, wanted.flavour)
 
 
 def can_load_now(state: DriverState) -> bool:
@@ -237,6 +243,7 @@ __all__ = [
     "can_load_now",
     "describe",
     "install_reasons",
+    "is_loaded",
     "is_proven",
     "kernel_reasons",
     "missing_packages",

@@ -73,7 +73,7 @@ def _absent(state: DriverState, wanted: Wanted) -> list[Step]:
     if state.unit_enabled or files.UNIT in findings.outdated_files(state, wanted):
         steps.append(Step("disable", f"Stop and disable {files.UNIT_NAME}"))
     if state.record is not None:
-        steps.append(uninstall_step(state, busy=wanted.allow_running))
+        steps.append(uninstall_step(state, busy=wanted.allow_running, services=state.services))
     own = {state.record.version} if state.record and state.gpu.packages else {entry.version for entry in state.dkms}
     versions = sorted({entry.version for entry in state.dkms if entry.version in own}) if there else []
     steps += [Step("forget", f"Remove nvidia/{version} from DKMS", {"version": version}) for version in versions]

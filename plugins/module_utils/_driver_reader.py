@@ -157,10 +157,12 @@ def _installed_packages(reading: Reading) -> frozenset[str]:
 
 def _service(reading: Reading) -> dict[str, t.Any]:
     host, accounts = reading.host, reading.text("/etc/passwd") or ""
-    answers = {"account": any(line.startswith(f"{files.ACCOUNT}:") for line in accounts.splitlines())}
+    answers: dict[str, t.Any] = {"account": any(line.startswith(f"{files.ACCOUNT}:") for line in accounts.splitlines())}
     if host.exists("/run/systemd/system"):
         answers["unit_enabled"] = host.run(["systemctl", "is-enabled", files.UNIT_NAME], timeout_s=120).ok
-        answers["unit_active"] = host.run(["systemctl", "is-active", files.UNIT_NAME], timeout_s=120).ok
+        answers["services"] = tuple(
+            name for name in files.SERVICES if host.run(["systemctl", "is-active", name], timeout_s=120).ok
+        )
     return answers
 
 

@@ -21,7 +21,6 @@ from ansible_collections.gpulab.workstation.plugins.module_utils._host import Co
 
 INSTALL_LOG = "/var/log/nvidia-installer.log"
 UNINSTALL_LOG = "/var/log/nvidia-uninstall.log"
-_SERVICES = ("nvidia-persistenced.service", "nvidia-powerd.service")
 _ORPHAN_LIMIT_S = 900.0
 _SYNCED = ("/usr", "/lib/modules", "/var/lib")
 _TREES = {"open": "kernel-open", "proprietary": "kernel"}
@@ -119,7 +118,7 @@ def try_build(
 
 def install(host: Host, wanted: Wanted, params: t.Mapping[str, t.Any], log: str) -> None:
     """Run nvidia-installer and see what it has really done; a stale DKMS entry costs a second run."""
-    stopped = _stop_services(host, log) if params["stop_services"] else []
+    _stop(host, params["services"], log)
     record = read_record(host)
     if record and record.version is None:
         host.remove(RECORD)  # it could not be uninstalled by, and stops the installer's own uninstallation
@@ -131,11 +130,14 @@ def install(host: Host, wanted: Wanted, params: t.Mapping[str, t.Any], log: str)
                 steps.forget(host, wanted.version, log)
                 text = _run_installer(host, wanted, params, log)
             _refuse_missing(host, wanted, params["kernel"], text)
+        host.run(["ldconfig"], timeout_s=120, log=log)
+        host.run(["depmod", params["kernel"]], timeout_s=600, log=log)
     except OperatorError:
-        _give_back(host, stopped, log)
+        _give_back_the_screen(host)
         raise
-    host.run(["ldconfig"], timeout_s=120, log=log)
-    host.run(["depmod", params["kernel"]], timeout_s=600, log=log)
+    finally:  # whichever driver is there now
+        for service in params["services"]:
+            host.run(["systemctl", "start", service], timeout_s=120, log=log)
 
 
 def _run_installer(host: Host, wanted: Wanted, params: t.Mapping[str, t.Any], log: str) -> str:
@@ -195,21 +197,17 @@ def _refuse_missing(host: Host, wanted: Wanted, kernel: str, text: str) -> None:
         )
 
 
-def _stop_services(host: Host, log: str) -> list[str]:
-    """Stop the driver's own services, which hold its devices; return those that were running."""
-    running = [name for name in _SERVICES if host.run(["systemctl", "is-active", name], timeout_s=120).ok]
-    for service in running:
+def _stop(host: Host, services: t.Iterable[str], log: str) -> None:
+    """Stop the driver's own services, which hold its devices."""
+    for service in services:
         host.run(["systemctl", "stop", service], timeout_s=120, log=log)
-    return running
 
 
-def _give_back(host: Host, stopped: t.Iterable[str], log: str) -> None:
-    """Start the old driver's services again; on a host that is left without one, let nouveau have the screen."""
+def _give_back_the_screen(host: Host) -> None:
+    """Let nouveau have the screen on a host that is left without a driver."""
     if read_record(host) is None:
         for path in (files.MODPROBE, *INSTALLER_FILES):
             host.remove(path)
-    for service in stopped:
-        host.run(["systemctl", "start", service], timeout_s=120, log=log)
 
 
 def prove(host: Host, wanted: Wanted, log: str) -> None:
@@ -234,9 +232,12 @@ def prove(host: Host, wanted: Wanted, log: str) -> None:
     host.write_text(files.MARKER, Marker(wanted.version, wanted.flavour, digest, state.record.digest).to_text())
 
 
-def uninstall(host: Host, *, busy: bool, log: str) -> None:
-    """Run the uninstaller, whose status 0 says nothing; a host without it loses its parts in the sweep that follows."""
-    _stop_services(host, log)
+def uninstall(host: Host, *, busy: bool, services: t.Sequence[str], log: str) -> None:
+    """Run the uninstaller, whose status 0 says nothing; a host without it loses its parts in the sweep that follows.
+
+    Services that are stopped for it are started by the installation that follows; a removal leaves them none to start.
+    """
+    _stop(host, services, log)
     host.remove(files.MARKER)
     command = ["/usr/bin/nvidia-installer", "--uninstall", "--silent", f"--log-file-name={UNINSTALL_LOG}"]
     command += ["--skip-module-unload"] if busy else []

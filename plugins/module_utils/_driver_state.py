@@ -10,6 +10,7 @@ import re
 import typing as t
 from dataclasses import dataclass, field
 
+from ansible_collections.gpulab.workstation.plugins.module_utils._driver_files import UNIT_NAME
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_journal import Driver, Journal
 from ansible_collections.gpulab.workstation.plugins.module_utils._gpu_facts import DriverModule, GpuFacts
 from ansible_collections.gpulab.workstation.plugins.module_utils._host_facts import HostFacts, Unreadable
@@ -121,7 +122,7 @@ class DriverState:
     settings_time: float = 0.0  # when our file in modprobe.d was written
     installer_files: tuple[str, ...] = ()  # modprobe files that nvidia-installer wrote
     unit_enabled: bool = False
-    unit_active: bool = False
+    services: tuple[str, ...] = ()  # the driver's own that run
     account: bool = False
     installers: tuple[Process, ...] = ()
     signing: tuple[bool | None, bool, bool] = (None, False, False)  # enrolled, key there, certificate there
@@ -136,6 +137,11 @@ class DriverState:
     def systemd(self) -> bool:
         """Whether systemd runs this host."""
         return "systemd" in self.host.tools
+
+    @property
+    def unit_active(self) -> bool:
+        """Whether the persistence daemon runs."""
+        return UNIT_NAME in self.services
 
     @property
     def target(self) -> KernelState | None:

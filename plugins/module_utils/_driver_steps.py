@@ -116,8 +116,8 @@ def update_initramfs(host: Host, wanted: Wanted, log: str) -> None:
             )
 
 
-def enable_service(host: Host, log: str) -> None:
-    """Create the account, enable the daemon, and start it where the module is loaded."""
+def enable_service(host: Host, log: str, *, start: bool) -> None:
+    """Create the account, enable the daemon, and start it where the module of its version is loaded."""
     accounts = host.read_text("/etc/passwd") or ""
     if not any(line.startswith(f"{files.ACCOUNT}:") for line in accounts.splitlines()):
         command = ["useradd", "--system", "--user-group", "--no-create-home", "--home-dir", "/"]
@@ -125,7 +125,7 @@ def enable_service(host: Host, log: str) -> None:
         _must(host.run(command, timeout_s=60, log=log), "account")
     _must(host.run(["systemctl", "daemon-reload"], timeout_s=120, log=log), "systemd")
     _must(host.run(["systemctl", "enable", files.UNIT_NAME], timeout_s=120, log=log), "service")
-    if host.exists("/sys/module/nvidia"):
+    if start:
         host.run(["systemctl", "restart", files.UNIT_NAME], timeout_s=120, log=log)
 
 

@@ -92,8 +92,8 @@ def good(**changes: t.Any) -> states.DriverState:
         dkms=(states.DkmsEntry(VERSION, KERNEL, "installed"),), record=states.Record(VERSION, "d1"),
         marker=states.Marker(VERSION, "open", SHA, "d1"), programs=findings.PROGRAMS, firmware=(VERSION,),
         strays=((f"/usr/lib/x86_64-linux-gnu/libcuda.so.{VERSION}", VERSION),), sanity="",
-        installed_packages=frozenset(packages), files=texts, unit_enabled=True, unit_active=True, account=True,
-        installed=described(), kept=frozenset({SHA}), boot="boot-1",
+        installed_packages=frozenset(packages), files=texts, unit_enabled=True, services=(files.UNIT_NAME,),
+        account=True, installed=described(), kept=frozenset({SHA}), boot="boot-1",
     )  # fmt: skip
     return dataclasses.replace(state, **changes)
 
@@ -106,6 +106,6 @@ def bare(**changes: t.Any) -> states.DriverState:
         kernels=(kernel(module=None, headers=None),),
         dkms=(), record=None, marker=None, programs=(), firmware=(), strays=(), sanity=None,
         installed_packages=frozenset({"linux-image-generic", "kmod", "tar"}), files={}, unit_enabled=False,
-        unit_active=False, account=False, installed=None, kept=frozenset(),
+        services=(), account=False, installed=None, kept=frozenset(),
     )  # fmt: skip
     return dataclasses.replace(state, **changes)

@@ -38,7 +38,7 @@ def test_every_action_of_a_plan_has_its_change(tmp_path: Path) -> None:
     "step",
     [
         Step("extract", "", {"directory": WORK}),
-        Step("install", "", {"directory": WORK, "arguments": [], "kernel": driverhost.KERNEL, "stop_services": False}),
+        Step("install", "", {"directory": WORK, "arguments": [], "kernel": driverhost.KERNEL, "services": []}),
         Step("build", "", {"kernel": driverhost.KERNEL}),
         Step("prove", ""),
     ],

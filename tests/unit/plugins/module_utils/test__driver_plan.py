@@ -14,6 +14,7 @@ from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_
 from ansible_collections.gpulab.workstation.plugins.module_utils import _gpu_facts as gpu
 from ansible_collections.gpulab.workstation.plugins.module_utils import _host_facts as hosts
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_change import installer_arguments
+from ansible_collections.gpulab.workstation.plugins.module_utils._driver_files import UNIT_NAME
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_plan import plan_driver
 from ansible_collections.gpulab.workstation.plugins.module_utils._errors import OperatorError
 from ansible_collections.gpulab.workstation.plugins.module_utils._in_the_way import Blocker, RefusalError
@@ -81,7 +82,7 @@ def test_a_host_that_is_as_wanted_needs_nothing() -> None:
 def test_a_fresh_host_with_nouveau_is_installed_beside_it_and_restarted_once() -> None:
     plan = plan_driver(bare(), wanted())
     assert [step.action for step in plan.steps] == [
-        "fetch", "packages", "extract", "begin", "file", "file", "file", "file", "install", "tidy", "service", "prove",
+        "fetch", "packages", "extract", "begin", "file", "file", "file", "file", "install", "tidy", "prove", "service",
         "commit",
     ]  # fmt: skip
     install = next(step for step in plan.steps if step.action == "install")
@@ -101,10 +102,10 @@ def test_a_display_manager_on_nouveau_is_not_disturbed_and_does_not_stop_the_ins
 def test_an_idle_driver_is_replaced_and_loaded_without_a_restart() -> None:
     plan = plan_driver(upgraded(gpu=gpu_facts(driver_loaded=module(OLD, kernel=""), processes=(DAEMON,))), wanted())
     assert [step.action for step in plan.steps] == [
-        "fetch", "extract", "try_build", "begin", "install", "tidy", "prove", "load", "commit",
+        "fetch", "extract", "try_build", "begin", "install", "tidy", "prove", "load", "service", "commit",
     ]  # fmt: skip
     install = next(step for step in plan.steps if step.action == "install")
-    assert install.params["stop_services"] is True
+    assert install.params["services"] == [UNIT_NAME]
     assert "--skip-module-load" not in install.params["arguments"]
     assert plan.reboot_reasons == ()
 
@@ -129,8 +130,28 @@ def test_people_come_before_a_driver_change(changes: dict[str, t.Any], kind: str
     install = next(step for step in plan.steps if step.action == "install")
     assert "--allow-installation-with-running-driver" in install.params["arguments"]
     assert "--skip-module-load" in install.params["arguments"]
-    assert "load" not in [step.action for step in plan.steps]
+    assert not {"load", "service"} & {step.action for step in plan.steps}
+    assert install.params["services"] == []  # a daemon of the new version could not talk to the loaded module
     assert plan.reboot_reasons == (f"driver {OLD} (open) is loaded, {VERSION} is installed",)
+
+
+def test_a_refusal_that_has_another_reason_too_says_so_for_whoever_waits() -> None:
+    state = upgraded(host=host_facts(sessions=(LOGIN,), places=SYSTEM))
+    found = in_the_way(state)
+    assert [blocker.kind for blocker in found] == ["user", "host"]
+    assert found[1].words.startswith("no directory to unpack the driver in")
+    assert not found[1].yields_to_force
+
+
+def test_the_drivers_own_services_are_stopped_where_its_module_goes_and_nothing_else_is() -> None:
+    both = (UNIT_NAME, "nvidia-powerd.service")
+    steps = {step.action: step.params for step in plan_driver(upgraded(services=both, marker=None), wanted()).steps}
+    assert steps["uninstall"] == {"busy": False, "services": list(both)}
+    assert steps["install"]["services"] == list(both)
+    state = upgraded(services=both, marker=None, host=host_facts(desktop_running=True))
+    steps = {step.action: step.params for step in plan_driver(state, wanted(allow_running=True)).steps}
+    assert steps["uninstall"] == {"busy": True, "services": []}
+    assert steps["install"]["services"] == []
 
 
 def test_the_session_that_provisions_is_nobody() -> None:
@@ -353,12 +374,33 @@ def test_a_container_is_never_told_to_restart() -> None:
 
 
 def test_a_card_without_its_module_gets_it_loaded() -> None:
-    assert actions(good(gpu=gpu_facts(driver_loaded=None), unit_active=False)) == ["load"]
-    assert actions(good(gpu=gpu_facts(driver_loaded=None, devices=()), unit_active=False)) == []
+    assert actions(good(gpu=gpu_facts(driver_loaded=None), services=())) == ["load", "service"]
+    assert actions(good(gpu=gpu_facts(driver_loaded=None, devices=()), services=())) == []
+
+
+@pytest.mark.parametrize(
+    ("state", "ask", "start"),
+    [
+        (upgraded(), {}, True),
+        (good(services=()), {}, True),
+        (bare(), {}, False),
+        (upgraded(account=False), {"allow_running": True}, False),
+    ],
+    ids=["loaded-anew", "loaded", "nouveau", "beside-another"],
+)
+def test_the_daemon_is_only_started_for_the_module_of_its_version(
+    state: states.DriverState,
+    ask: dict[str, t.Any],
+    start: bool,  # noqa: FBT001
+) -> None:
+    steps = {step.action: step.params for step in plan_driver(state, wanted(**ask)).steps}
+    assert steps["service"] == {"start": start}
 
 
 def test_a_service_that_is_down_is_started() -> None:
-    assert actions(good(unit_active=False)) == ["service"]
+    assert actions(good(services=())) == ["service"]
+    beside = good(services=(), gpu=gpu_facts(driver_loaded=module(OLD, kernel="")))
+    assert actions(beside) == []  # it would not start before the restart
     assert actions(good(unit_enabled=False)) == ["service"]
     systemless = good(
         host=host_facts(tools=()),

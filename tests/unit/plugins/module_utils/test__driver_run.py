@@ -22,7 +22,7 @@ from fakehost import FakeHost
 WORK = "/opt/gpulab-driver"
 LOG = "/var/log/gpulab/gpu_driver.log"
 PARAMS: dict[str, t.Any] = {
-    "directory": WORK, "arguments": ["--silent", "-M", "open"], "kernel": KERNEL, "stop_services": False,
+    "directory": WORK, "arguments": ["--silent", "-M", "open"], "kernel": KERNEL, "services": [],
 }  # fmt: skip
 COMPLETE = (
     "-> Installation of the NVIDIA Accelerated Graphics Driver for Linux-x86_64"
@@ -113,14 +113,23 @@ def test_failures_say_what_and_whether_a_driver_is_left(host: FakeHost, answer: 
 def test_an_old_driver_that_stays_is_named_and_its_services_start_again(host: FakeHost) -> None:
     host.add("/var/lib/nvidia/log", OLD_RECORD)
     host.add(files.MODPROBE, "x")
-    host.commands["systemctl is-active nvidia-persistenced.service"] = (0, "active\n", "")
     host.commands["systemctl stop"] = host.commands["systemctl start"] = (0, "", "")
     host.commands["./nvidia-installer"] = (1, "", "ERROR: The nvidia kernel module was not created.\n")
     with pytest.raises(OperatorError, match=f"driver {OLD} is still recorded as installed"):
-        run.install(host, wanted(), {**PARAMS, "stop_services": True}, LOG)
+        run.install(host, wanted(), {**PARAMS, "services": [files.UNIT_NAME]}, LOG)
     assert ("systemctl", "stop", "nvidia-persistenced.service") in host.ran
     assert host.ran[-1] == ("systemctl", "start", "nvidia-persistenced.service")
     assert host.read_text(files.MODPROBE) == "x"
+
+
+def test_the_drivers_services_run_again_after_an_installation(host: FakeHost) -> None:
+    host.commands["systemctl stop"] = host.commands["systemctl start"] = (0, "", "")
+    host.commands["./nvidia-installer"] = installs(host)
+    services = [files.UNIT_NAME, "nvidia-powerd.service"]
+    run.install(host, wanted(), {**PARAMS, "services": services}, LOG)
+    order = [" ".join(command[:2]) for command in host.ran if command[0] in ("systemctl", "./nvidia-installer")]
+    assert order == [*["systemctl stop"] * 2, "./nvidia-installer --silent", *["systemctl start"] * 2]
+    assert [command[2] for command in host.ran if command[:2] == ("systemctl", "start")] == services
 
 
 def test_a_host_that_is_left_without_a_driver_gets_nouveau_back(host: FakeHost) -> None:

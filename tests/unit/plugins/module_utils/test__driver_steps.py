@@ -99,14 +99,13 @@ def test_other_versions_go_after_an_installation(host: FakeHost) -> None:
 def test_the_account_and_the_unit_are_set_up_once(host: FakeHost) -> None:
     host.add("/etc/passwd", "root:x:0:0::/root:/bin/bash\n")
     host.commands.update({"useradd": (0, "", ""), "systemctl": (0, "", "")})
-    steps.enable_service(host, LOG)
+    steps.enable_service(host, LOG, start=False)
     assert [line.split()[0:2] for line in driverhost.changes(host)] == [
         ["useradd", "--system"], ["systemctl", "daemon-reload"], ["systemctl", "enable"],
     ]  # fmt: skip
     host.add("/etc/passwd", f"{files.ACCOUNT}:x:998:998::/:/usr/sbin/nologin\n")
-    host.make_dirs("/sys/module/nvidia")
     host.ran.clear()
-    steps.enable_service(host, LOG)
+    steps.enable_service(host, LOG, start=True)
     assert driverhost.changes(host)[-1] == f"systemctl restart {files.UNIT_NAME}"
     assert "useradd" not in " ".join(driverhost.changes(host))
 
