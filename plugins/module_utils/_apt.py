@@ -62,8 +62,14 @@ def removed_beside(host: Host, names: t.Sequence[str]) -> tuple[str, ...]:
     """Return the other packages that purging these would take along, by a simulation."""
     if not names:
         return ()
-    simulated = host.run(["apt-get", "--simulate", "-q", "purge", *names], timeout_s=120).stdout
-    return tuple(sorted(set(parse_removals(simulated)) - set(names)))
+    done = host.run(["apt-get", "--simulate", "-q", "purge", *names], timeout_s=120)
+    if not done.answered:  # what apt only complains about, the purge itself repairs or tells
+        raise OperatorError(
+            found=f"'apt-get --simulate purge' came to no end (status {done.rc}).",
+            expected="to be told what would go together with the packages, before any of them is removed.",
+            action="run it by hand on the host, cure what holds it, then run again.",
+        )
+    return tuple(sorted(set(parse_removals(done.stdout)) - set(names)))
 
 
 def parse_removals(simulated: str) -> list[str]:

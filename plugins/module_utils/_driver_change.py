@@ -19,12 +19,15 @@ WORK = "gpulab-driver"  # the directory of ours below the work directory that wa
 PREPARING = ("fetch", "packages", "extract", "try_build")  # steps that leave the present driver as it is
 
 
-def plan_change(state: DriverState, wanted: Wanted) -> list[Step]:
-    """Return the steps that bring the driver about, without the account of them."""
+def plan_change(state: DriverState, wanted: Wanted, *, back: bool = False) -> list[Step]:
+    """Return the steps that bring the driver about, without the account of them.
+
+    On the way back no package is installed, so it does not matter which ones are.
+    """
     reasons = findings.install_reasons(state, wanted)
     kernels = findings.kernel_reasons(state, wanted)
     install = bool(reasons)
-    refused: list[refusals.Refusal] = []
+    refused = refusals.unread_refusals(state, wanted, packages=not back)
     if install or kernels:
         refused += refusals.build_refusals(state, wanted)
     if install:
@@ -209,8 +212,10 @@ def initramfs_steps(state: DriverState, *, touched: bool) -> list[Step]:
     if stale:
         told = "; ".join(f"{kernel}: {reason}" for kernel, reason in stale.items())
         return [Step("initramfs", f"Update the initramfs: {told}")]
-    images = [kernel.initramfs for kernel in state.kernels if kernel.initramfs and kernel.initramfs.modules]
-    return [Step("initramfs", "Update the initramfs where it holds graphics drivers")] if touched and images else []
+    images = [kernel.initramfs for kernel in state.kernels if kernel.initramfs]
+    held = [image for image in images if image.modules or not image.listed]
+    title = "Update the initramfs where it holds graphics drivers, or where nobody can list it"
+    return [Step("initramfs", title)] if touched and held else []
 
 
 __all__ = [

@@ -1,7 +1,11 @@
 # Copyright: (c) 2026, gpulab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is wrong with a driver: never judged by one file's existence or by an exit status."""
+"""What is wrong with a driver: never judged by one file's existence or by an exit status.
+
+A layer that could not be read is not found wrong here: whoever plans from these findings refuses, whoever reports them
+says that it is not known (:attr:`DriverState.unread`).
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,9 @@ import typing as t
 
 from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_files as files
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_state import (
+    DKMS_READ,
     LIBRARIES,
+    PACKAGES_READ,
     DriverState,
     Initramfs,
     KernelState,
@@ -17,6 +23,7 @@ from ansible_collections.gpulab.workstation.plugins.module_utils._driver_state i
     header_metapackages,
 )
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_wanted import Wanted
+from ansible_collections.gpulab.workstation.plugins.module_utils._gpu_facts import LINKER_READ, modinfo_read
 from ansible_collections.gpulab.workstation.plugins.module_utils._in_the_way import Blocker
 
 PROGRAMS = ("nvidia-smi", "nvidia-installer")  # the first to be used and the one that checks all others
@@ -47,7 +54,7 @@ def install_reasons(state: DriverState, wanted: Wanted, *, proven: bool = True) 
 
 def _dkms_reasons(state: DriverState, wanted: Wanted) -> list[str]:
     entries = [entry for entry in state.dkms if entry.version == wanted.version]
-    if not entries:
+    if not entries and DKMS_READ not in state.unread:
         return [f"DKMS does not know nvidia/{wanted.version}"]
     if any(entry.state == "broken" for entry in entries):
         return [f"DKMS has lost the source of nvidia/{wanted.version}"]
@@ -73,7 +80,7 @@ def _flavour_reasons(state: DriverState, wanted: Wanted) -> list[str]:
 def _user_space_reasons(state: DriverState, wanted: Wanted) -> list[str]:
     found = {library.soname: library for library in state.gpu.libraries}
     reasons = []
-    for soname in LIBRARIES:
+    for soname in LIBRARIES if LINKER_READ not in state.unread else ():
         if soname not in found:
             reasons.append(f"the linker finds no {soname}")
         elif found[soname].version != wanted.version:
@@ -102,6 +109,8 @@ def kernel_reasons(state: DriverState, wanted: Wanted) -> dict[str, str]:
     """Say for which kernels DKMS has to build and install the module, and why."""
     reasons = {}
     for kernel in served_kernels(state, wanted):
+        if modinfo_read(kernel.release) in state.unread:
+            continue
         entry = state.dkms_of(wanted.version, kernel.release)
         if kernel.module is None:
             reasons[kernel.release] = "it has no module" if not kernel.incomplete else kernel.incomplete
@@ -109,7 +118,7 @@ def kernel_reasons(state: DriverState, wanted: Wanted) -> dict[str, str]:
             reasons[kernel.release] = f"its module is {kernel.module.version}"
         elif kernel.incomplete:
             reasons[kernel.release] = kernel.incomplete
-        elif entry is None or not entry.sound:
+        elif DKMS_READ not in state.unread and (entry is None or not entry.sound):
             said = f"{entry.state} ({entry.remark})" if entry and entry.remark else entry.state if entry else "nothing"
             reasons[kernel.release] = f"DKMS says {said}"
     return reasons
@@ -117,6 +126,8 @@ def kernel_reasons(state: DriverState, wanted: Wanted) -> dict[str, str]:
 
 def missing_packages(state: DriverState, wanted: Wanted) -> tuple[str, ...]:
     """Return the packages that building needs: tools, each kernel's own compiler, its headers, the next one's too."""
+    if PACKAGES_READ in state.unread:
+        return ()
     needed = {*_TOOLS, *header_metapackages(state.installed_packages)}
     for kernel in served_kernels(state, wanted):
         compiler = compiler_package(kernel.compiler)
@@ -150,17 +161,23 @@ def stale_initramfs(state: DriverState) -> dict[str, str]:
     stale = {}
     for kernel in state.kernels:
         image = kernel.initramfs
-        if image and (reason := _stale(image, kernel, state.settings_time)):
+        known = modinfo_read(kernel.release) not in state.unread
+        if image and (reason := _stale(image, kernel, state.settings_time, known=known)):
             stale[kernel.release] = reason
     return stale
 
 
-def _stale(image: Initramfs, kernel: KernelState, settings_time: float) -> str:
+def unlisted_initramfs(state: DriverState) -> tuple[str, ...]:
+    """Return the kernels of whose initramfs nobody knows what it holds."""
+    return tuple(kernel.release for kernel in state.kernels if kernel.initramfs and not kernel.initramfs.listed)
+
+
+def _stale(image: Initramfs, kernel: KernelState, settings_time: float, *, known: bool) -> str:
     nvidia = [name for name in image.modules if name.startswith("nvidia")]
     others = [name for name in image.modules if name.startswith(("nouveau", "nova"))]
     if others and not image.has_our_settings:
         return f"it holds {', '.join(others)} and not our modprobe settings"
-    if nvidia and kernel.module is None:
+    if nvidia and kernel.module is None and known:
         return "it holds an NVIDIA module and there is none on disk"
     if nvidia and kernel.module_time > image.modified:
         return "it holds an older NVIDIA module than the one on disk"
@@ -253,5 +270,6 @@ __all__ = [
     "served_kernels",
     "signing_pair",
     "stale_initramfs",
+    "unlisted_initramfs",
     "users_in_the_way",
 ]

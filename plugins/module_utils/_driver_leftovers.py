@@ -9,6 +9,7 @@ import re
 import typing as t
 
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_state import driver_libraries
+from ansible_collections.gpulab.workstation.plugins.module_utils._errors import OperatorError
 from ansible_collections.gpulab.workstation.plugins.module_utils._host import Host
 
 LIBRARIES = "/usr/lib/x86_64-linux-gnu"
@@ -67,12 +68,22 @@ def _matching(host: Host, place: str, pattern: str) -> list[str]:
 
 
 def owned_by_packages(host: Host, paths: t.Sequence[str]) -> set[str]:
-    """Return the paths that dpkg knows, under the name with or without /usr that a package may give them."""
+    """Return the paths that dpkg knows, under the name with or without /usr that a package may give them.
+
+    What a dpkg that does not answer leaves unclaimed is nobody's to remove.
+    """
     if not paths:
         return set()
     spelled = {other: path for path in paths for other in (path, f"/usr{path}", path.removeprefix("/usr"))}
-    answer = host.run(["dpkg-query", "--search", *spelled], timeout_s=120).stdout
-    told = (line.partition(": ")[2].strip() for line in answer.splitlines())
+    done = host.run(["dpkg-query", "--search", *spelled], timeout_s=120)
+    if done.rc not in (0, 1):  # dpkg-query(1): 1 says that some of the paths belong to no package
+        words = (done.stderr.strip() or "it says nothing").splitlines()[0]
+        raise OperatorError(
+            found=f"'dpkg-query --search' ended with {done.rc}: {words}.",
+            expected="to be told which files belong to packages, before any of them is removed.",
+            action="cure what it says ('dpkg --audit' looks at dpkg's own files), then run again.",
+        )
+    told = (line.partition(": ")[2].strip() for line in done.stdout.splitlines())
     return {spelled[path] for path in told if path in spelled}
 
 

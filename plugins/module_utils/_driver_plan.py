@@ -67,9 +67,11 @@ def _absent(state: DriverState, wanted: Wanted) -> list[Step]:
     installed = state.record is not None or state.marker is not None
     # Beside packages of the distribution, modules and sources that no record claims are theirs.
     there = installed or (not state.gpu.packages and bool(state.dkms or state.leftovers))
+    refused = refusals.unread_refusals(state, wanted)
     if there:
-        refused = refusals.running_refusals(state, wanted)
-        refusals.refuse([*refused, *(refusals.build_refusals(state, wanted) if not state.host.root else [])])
+        refused += refusals.running_refusals(state, wanted)
+        refused += refusals.build_refusals(state, wanted) if not state.host.root else []
+    refusals.refuse(refused)
     if state.unit_enabled or files.UNIT in findings.outdated_files(state, wanted):
         steps.append(Step("disable", f"Stop and disable {files.UNIT_NAME}"))
     if state.record is not None:

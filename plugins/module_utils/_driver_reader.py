@@ -21,11 +21,16 @@ from ansible_collections.gpulab.workstation.plugins.module_utils._driver_leftove
 )
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_refusals import SYSTEM_PLACES
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_wanted import Wanted
+from ansible_collections.gpulab.workstation.plugins.module_utils._errors import OperatorError
 from ansible_collections.gpulab.workstation.plugins.module_utils._fetch import cached_path
-from ansible_collections.gpulab.workstation.plugins.module_utils._gpu_facts import GpuFacts
+from ansible_collections.gpulab.workstation.plugins.module_utils._gpu_facts import GpuFacts, modinfo_read
 from ansible_collections.gpulab.workstation.plugins.module_utils._gpu_reader import read_gpu
 from ansible_collections.gpulab.workstation.plugins.module_utils._host import Host
-from ansible_collections.gpulab.workstation.plugins.module_utils._host_facts import HostFacts, parse_mokutil_test_key
+from ansible_collections.gpulab.workstation.plugins.module_utils._host_facts import (
+    HostFacts,
+    Unreadable,
+    parse_mokutil_test_key,
+)
 from ansible_collections.gpulab.workstation.plugins.module_utils._host_reader import read_host
 from ansible_collections.gpulab.workstation.plugins.module_utils._reading import Reading
 from ansible_collections.gpulab.workstation.plugins.module_utils._restart import parse_boot_identity
@@ -55,7 +60,7 @@ def read_driver(host: Host, wanted: Wanted) -> states.DriverState:
         firmware=_firmware(reading),
         strays=tuple((f"{LIBRARIES}/{n}", v) for n, v in states.driver_libraries(reading.names(LIBRARIES))),
         installed_packages=_installed_packages(reading),
-        collateral=removed_beside(host, [package.name for package in about_gpu.packages]),
+        collateral=_collateral(reading, about_gpu),
         alternate_mark=host.exists(ALTERNATE),
         files={path: reading.text(path) for path in (files.MODPROBE, files.PIN, files.UNATTENDED, files.UNIT)},
         settings_time=_time(reading, files.MODPROBE),
@@ -66,9 +71,12 @@ def read_driver(host: Host, wanted: Wanted) -> states.DriverState:
     )
     state = dataclasses.replace(state, unreadable=tuple(reading.unreadable))
     if wanted.present and state.record is not None and state.record.version is not None:
-        return _with_sanity(host, state, wanted)
+        return state if findings.install_reasons(state, wanted, proven=False) else with_sanity(host, state)
     written = tuple(path for path in INSTALLER_FILES if host.exists(path))
-    return dataclasses.replace(state, leftovers=leftovers(host), installer_files=written)
+    parts = _parts(reading)
+    return dataclasses.replace(
+        state, leftovers=parts, installer_files=written, unreadable=tuple(reading.unreadable)
+    )  # fmt: skip
 
 
 def read_record(host: Host) -> states.Record | None:
@@ -77,19 +85,34 @@ def read_record(host: Host) -> states.Record | None:
     return None if head is None else states.parse_record(head, host.sha256(RECORD) or "")
 
 
-def _with_sanity(host: Host, state: states.DriverState, wanted: Wanted) -> states.DriverState:
-    """Add --sanity where nothing else is wrong; a log of its own keeps it from truncating the installation's."""
-    if findings.install_reasons(state, wanted, proven=False):
-        return state
-    return dataclasses.replace(state, sanity=read_sanity(host))
+def with_sanity(host: Host, state: states.DriverState) -> states.DriverState:
+    """Add what the installed nvidia-installer finds wrong with its files; empty where they are as it left them.
 
-
-def read_sanity(host: Host) -> str:
-    """Return what the installed nvidia-installer finds wrong with its files; empty where they are as it left them."""
+    A log of its own keeps it from truncating the installation's. Where its time is over, nothing is known.
+    """
     command = ["/usr/bin/nvidia-installer", "--sanity", "--silent", "--log-file-name=/dev/null"]
     done = host.run(command, timeout_s=_SANITY_LIMIT_S)
+    if done.timed_out:
+        note = Unreadable(states.SANITY_READ, f"no answer within {_SANITY_LIMIT_S:.0f} s")
+        return dataclasses.replace(state, unreadable=(*state.unreadable, note))
     errors = [line.removeprefix("ERROR: ") for line in done.stderr.splitlines() if line.startswith("ERROR:")]
-    return "" if done.ok else " ".join(errors) or f"it ended with {done.rc}"
+    return dataclasses.replace(state, sanity="" if done.ok else " ".join(errors) or f"it ended with {done.rc}")
+
+
+def _parts(reading: Reading) -> tuple[str, ...]:
+    try:
+        return leftovers(reading.host)
+    except OperatorError as error:
+        reading.note(states.OWNERS_READ, error.found.removeprefix("'dpkg-query --search' "))
+        return ()
+
+
+def _collateral(reading: Reading, gpu: GpuFacts) -> tuple[str, ...]:
+    try:
+        return removed_beside(reading.host, [package.name for package in gpu.packages])
+    except OperatorError as error:
+        reading.note(states.COLLATERAL_READ, error.found.removeprefix("'apt-get --simulate purge' "))
+        return ()
 
 
 def _installed_kernels(reading: Reading, host: HostFacts) -> list[str]:
@@ -105,7 +128,7 @@ def _installed_kernels(reading: Reading, host: HostFacts) -> list[str]:
 def _kernel(reading: Reading, host: HostFacts, gpu: GpuFacts, release: str) -> states.KernelState:
     known = next(kernel for kernel in host.kernels if kernel.release == release)
     module = next((module for module in gpu.driver_on_disk if module.kernel == release), None)
-    done = reading.host.run(["modinfo", "-k", release, "-F", "vermagic", *states.MODULES], timeout_s=120)
+    done = reading.ask(["modinfo", "-k", release, "-F", "vermagic", *states.MODULES], modinfo_read(release))
     nothing = module is None and all("not found" in line for line in done.stderr.splitlines())
     return states.KernelState(
         release=release,
@@ -124,19 +147,27 @@ def _time(reading: Reading, path: str) -> float:
 
 
 def read_initramfs(reading: Reading, release: str) -> states.Initramfs | None:
-    """List the initramfs of a kernel; None where there is none or nobody can list it, which is noted."""
+    """List the initramfs of a kernel; None where there is none or no program that lists it, which is noted."""
     path = f"/boot/initrd.img-{release}"
     found = reading.host.status(path)
     if found is None or found.size == 0:
         return None
     listing = reading.output(["lsinitramfs", path], f"initramfs of {release}")
-    return None if listing is None else states.parse_initramfs(listing, path, found.mtime, files.SETTINGS)
+    if listing is not None:
+        return states.parse_initramfs(listing, path, found.mtime, files.SETTINGS)
+    known = reading.host.which("lsinitramfs") is not None
+    return states.Initramfs(path, found.mtime, (), has_our_settings=False, listed=False) if known else None
 
 
 def _dkms(reading: Reading) -> tuple[states.DkmsEntry, ...]:
     if not reading.host.which("dkms"):
         return ()
-    return states.parse_dkms_status(reading.output(["dkms", "status"], "DKMS") or "")
+    done = reading.ask(["dkms", "status"], states.DKMS_READ)
+    # Without room for a temporary file dkms 3.0 lists nothing and ends with 0 (do_status in its source).
+    if not done.ok or ("Error!" in done.stderr and not done.stdout.strip()):
+        reading.note_failure(done, states.DKMS_READ)
+        return ()
+    return states.parse_dkms_status(done.stdout)
 
 
 def _is_program(reading: Reading, path: str) -> bool:
@@ -152,7 +183,8 @@ def _firmware(reading: Reading) -> tuple[str, ...]:
 
 def _installed_packages(reading: Reading) -> frozenset[str]:
     columns = "${Package}\\t${db:Status-Abbrev}\\n"
-    return states.parse_installed_packages(reading.output(["dpkg-query", "-W", f"-f={columns}"], "packages") or "")
+    listed = reading.output(["dpkg-query", "-W", f"-f={columns}"], states.PACKAGES_READ)
+    return states.parse_installed_packages(listed or "")
 
 
 def _service(reading: Reading) -> dict[str, t.Any]:
@@ -215,4 +247,4 @@ def _signing(host: Host, wanted: Wanted) -> tuple[bool | None, bool, bool]:
     return enrolled, host.exists(wanted.signing_key), host.exists(wanted.signing_certificate)
 
 
-__all__ = ["ALTERNATE", "RECORD", "read_boot", "read_driver", "read_initramfs", "read_record", "read_sanity"]
+__all__ = ["ALTERNATE", "RECORD", "read_boot", "read_driver", "read_initramfs", "read_record", "with_sanity"]

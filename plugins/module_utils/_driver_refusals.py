@@ -8,8 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_findings as findings
+from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_state as states
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_state import DriverState
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_wanted import Wanted
+from ansible_collections.gpulab.workstation.plugins.module_utils._gpu_facts import (
+    LINKER_READ,
+    PACKAGES_READ,
+    modinfo_read,
+)
 from ansible_collections.gpulab.workstation.plugins.module_utils._host_facts import Place
 from ansible_collections.gpulab.workstation.plugins.module_utils._in_the_way import Blocker, RefusalError
 
@@ -69,6 +75,39 @@ def running_refusals(state: DriverState, wanted: Wanted) -> list[Refusal]:
             " the loaded module and restart afterwards",
             people,
         )
+    ]
+
+
+def unread_refusals(state: DriverState, wanted: Wanted, *, packages: bool = True) -> list[Refusal]:
+    """Return what did not answer although the driver is decided by it: silence is not absence.
+
+    ``packages`` says whether it matters which packages are installed beside the driver's.
+    """
+    commands = {
+        states.DKMS_READ: "dkms status",
+        PACKAGES_READ: "dpkg-query -W",
+        states.OWNERS_READ: "dpkg-query --search",
+    }
+    if wanted.present:
+        commands |= {
+            states.COLLATERAL_READ: "apt-get --simulate purge",
+            LINKER_READ: "ldconfig -p",
+            states.SANITY_READ: "nvidia-installer --sanity",
+        }
+        commands |= {states.PACKAGES_READ: "dpkg-query -W"} if packages else {}
+        served = findings.served_kernels(state, wanted)
+        commands |= {modinfo_read(kernel.release): f"modinfo -k {kernel.release} nvidia" for kernel in served}
+    silent: dict[str, str] = {}
+    for what, why in state.unread.items():
+        if what in commands:
+            silent.setdefault(commands[what], why)
+    return [
+        Refusal(
+            f"'{command}' did not answer ({why.rstrip('.')})",
+            f"what '{command}' says about this host: without it nobody knows what is installed",
+            f"run '{command}' on the host and cure what it says",
+        )
+        for command, why in silent.items()
     ]
 
 
@@ -195,4 +234,13 @@ def _mb(size: int) -> str:
     return f"{size / 1e6:,.0f} MB"
 
 
-__all__ = ["SYSTEM_PLACES", "Refusal", "build_refusals", "install_refusals", "refuse", "running_refusals", "work_place"]
+__all__ = [
+    "SYSTEM_PLACES",
+    "Refusal",
+    "build_refusals",
+    "install_refusals",
+    "refuse",
+    "running_refusals",
+    "unread_refusals",
+    "work_place",
+]

@@ -121,11 +121,11 @@ def _put_back(host: Host, old: Wanted, apply: Apply) -> tuple[str, ...]:
     """Bring the old driver about from what is there; return why a restart is needed for it."""
     state = read_driver(host, old)
     old = dataclasses.replace(old, allow_running=bool(findings.users_in_the_way(state)))
-    for step in plan_change(state, old):
+    for step in plan_change(state, old, back=True):
         if step.action not in _TRIED_ALREADY:
             apply(old, step)
     state = read_driver(host, old)
-    rest = [step.title for step in plan_change(state, old)]
+    rest = [step.title for step in plan_change(state, old, back=True)]
     if rest:
         raise OperatorError(
             found=f"after putting {old.title} back this is still to do: {'; '.join(rest)}.",

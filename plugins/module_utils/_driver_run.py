@@ -13,6 +13,7 @@ from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_
 from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_steps as steps
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_leftovers import INSTALLER_FILES
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_reader import RECORD, read_driver, read_record
+from ansible_collections.gpulab.workstation.plugins.module_utils._driver_refusals import unread_refusals
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_state import MODULES, Marker
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_wanted import Wanted
 from ansible_collections.gpulab.workstation.plugins.module_utils._errors import OperatorError
@@ -215,6 +216,7 @@ def prove(host: Host, wanted: Wanted, log: str) -> None:
     state = read_driver(host, wanted)
     reasons = [*findings.install_reasons(state, wanted, proven=False)]
     reasons += [f"{kernel}: {reason}" for kernel, reason in findings.kernel_reasons(state, wanted).items()]
+    reasons += [refusal.found for refusal in unread_refusals(state, wanted, packages=False)]
     written = host.read_text(INSTALL_LOG) or ""
     if not endings.claims_success(written, wanted.version):
         reasons.append(f"{INSTALL_LOG} has no line that says the installation is complete")

@@ -15,6 +15,13 @@ from ansible_collections.gpulab.workstation.plugins.module_utils._driver_journal
 from ansible_collections.gpulab.workstation.plugins.module_utils._gpu_facts import DriverModule, GpuFacts
 from ansible_collections.gpulab.workstation.plugins.module_utils._host_facts import HostFacts, Unreadable
 
+# How failed reads are called that decide about a driver, beside those of _gpu_facts.
+DKMS_READ = "DKMS"
+PACKAGES_READ = "packages"
+OWNERS_READ = "files of packages"
+COLLATERAL_READ = "packages beside the driver's"
+SANITY_READ = "nvidia-installer --sanity"
+
 MODULES = ("nvidia", "nvidia-uvm", "nvidia-modeset", "nvidia-drm")
 LIBRARIES = ("libcuda.so.1", "libnvidia-ml.so.1", "libnvidia-ptxjitcompiler.so.1")
 
@@ -55,6 +62,7 @@ class Initramfs:
     modified: float
     modules: tuple[str, ...]
     has_our_settings: bool
+    listed: bool = True  # whether anybody could list it
 
 
 @dataclass(frozen=True)
@@ -137,6 +145,11 @@ class DriverState:
     def systemd(self) -> bool:
         """Whether systemd runs this host."""
         return "systemd" in self.host.tools
+
+    @property
+    def unread(self) -> t.Mapping[str, str]:
+        """Why something could not be read, by what it is: it is neither known to be there nor known to be absent."""
+        return {note.what: note.why for note in self.unreadable}
 
     @property
     def unit_active(self) -> bool:
@@ -247,8 +260,13 @@ def header_metapackages(installed: t.Iterable[str]) -> tuple[str, ...]:
 
 
 __all__ = [
+    "COLLATERAL_READ",
+    "DKMS_READ",
     "LIBRARIES",
     "MODULES",
+    "OWNERS_READ",
+    "PACKAGES_READ",
+    "SANITY_READ",
     "DkmsEntry",
     "DriverState",
     "Initramfs",

@@ -105,8 +105,12 @@ def tidy(host: Host, version: str, log: str) -> None:
 
 
 def update_initramfs(host: Host, wanted: Wanted, log: str) -> None:
-    """Update the images that would load another driver than the one on disk; it takes minutes, so no others."""
-    for kernel in findings.stale_initramfs(read_driver(host, wanted)):
+    """Update the images that would load another driver than the one on disk; it takes minutes, so no others.
+
+    One that nobody can list may be such a one.
+    """
+    state = read_driver(host, wanted)
+    for kernel in (*findings.stale_initramfs(state), *findings.unlisted_initramfs(state)):
         done = host.run(["update-initramfs", "-u", "-k", kernel], timeout_s=BUILD_LIMIT_S, log=log)
         if not done.ok:
             raise OperatorError(

@@ -21,6 +21,9 @@ DRIVER_PACKAGES = (
     "xserver-xorg-video-nvidia*",
     "cuda-drivers*",
 )
+# How failed reads are called that decide about a driver.
+LINKER_READ = "libraries known to the linker"
+PACKAGES_READ = "installed packages"
 LIBRARIES = ("libcuda.so.1", "libnvidia-ml.so.1", "libnvidia-ptxjitcompiler.so.1", "libnvidia-nvvm.so.4")
 
 # Beside a driver, not in place of one: a wild card must not take these along.
@@ -228,6 +231,11 @@ def parse_driver_packages(text: str) -> tuple[Package, ...]:
     )
 
 
+def modinfo_read(kernel: str) -> str:
+    """Return how it is called when modinfo does not say what module a kernel has."""
+    return f"driver on disk for {kernel} (modinfo)"
+
+
 def holder_kind(command: str) -> str:
     """Tell a job from the driver's own services and from desktops by the kernel's short name of the process."""
     if command in _SERVICES:
@@ -245,7 +253,9 @@ __all__ = [
     "DRIVER_PACKAGES",
     "GPU_CLASSES",
     "LIBRARIES",
+    "LINKER_READ",
     "NVIDIA",
+    "PACKAGES_READ",
     "ConflictingModule",
     "DisplayDevice",
     "DriverModule",
@@ -257,6 +267,7 @@ __all__ = [
     "holder_kind",
     "is_nvidia_device",
     "library_version",
+    "modinfo_read",
     "parse_bar1_bytes",
     "parse_driver_packages",
     "parse_gpu_information",

@@ -87,11 +87,11 @@ def _loaded(reading: Reading) -> facts.DriverModule | None:
 def _on_disk(reading: Reading, kernels: t.Sequence[str]) -> tuple[facts.DriverModule, ...]:
     modules = []
     for kernel in kernels:
-        done = reading.host.run(["modinfo", "-k", kernel, "nvidia"], timeout_s=120)
+        done = reading.ask(["modinfo", "-k", kernel, "nvidia"], facts.modinfo_read(kernel))
         module = facts.parse_modinfo(done.stdout, kernel) if done.ok else None
         if module:
             modules.append(module)
-        elif done.ok or "not found" not in done.stderr or done.rc == 127:  # noqa: PLR2004 - no modinfo at all
+        elif done.answered and (done.ok or "not found" not in done.stderr or done.rc == 127):  # noqa: PLR2004 - no modinfo at all
             reading.note(
                 f"driver on disk for {kernel}", f"modinfo: {done.stderr.strip() or 'no version in its answer'}"
             )
@@ -99,7 +99,7 @@ def _on_disk(reading: Reading, kernels: t.Sequence[str]) -> tuple[facts.DriverMo
 
 
 def _libraries(reading: Reading) -> tuple[facts.Library, ...]:
-    cache = reading.output(["ldconfig", "-p"], "libraries known to the linker")
+    cache = reading.output(["ldconfig", "-p"], facts.LINKER_READ)
     paths = facts.parse_ldconfig(cache or "")
     found = []
     for soname in facts.LIBRARIES:
@@ -126,7 +126,7 @@ def _packages(reading: Reading) -> tuple[facts.Package, ...]:
     columns = "${Package}\\t${Version}\\t${db:Status-Abbrev}\\n"
     command = ["dpkg-query", "-W", f"-f={columns}", *facts.DRIVER_PACKAGES]
     # Status 1 only says that one of the patterns matches nothing.
-    return facts.parse_driver_packages(reading.output(command, "installed packages", good=(0, 1)) or "")
+    return facts.parse_driver_packages(reading.output(command, facts.PACKAGES_READ, good=(0, 1)) or "")
 
 
 def read_holders(reading: Reading) -> tuple[facts.Holder, ...]:

@@ -40,6 +40,16 @@ class Completed:
         """Whether the exit status was 0 (which for some installers proves nothing)."""
         return self.rc == 0
 
+    @property
+    def answered(self) -> bool:
+        """Whether the program itself came to an end: not out of time, not killed, and one that can be started."""
+        return self.rc >= 0 and self.rc != _RC_NOT_EXECUTABLE and not self.timed_out
+
+    @property
+    def timed_out(self) -> bool:
+        """Whether it was ended because its time was over."""
+        return self.rc == _RC_TIMED_OUT
+
 
 @dataclass(frozen=True)
 class FileStatus:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.gpulab.workstation.plugins.module_utils._host import Host
+from ansible_collections.gpulab.workstation.plugins.module_utils._host import Completed, Host
 from ansible_collections.gpulab.workstation.plugins.module_utils._host_facts import Unreadable
 
 _COMMAND_LIMIT_S = 120.0  # "dkms status" took 25 s on a busy, emulated machine; a limit reached reads as a failure
@@ -22,7 +22,9 @@ class Reading:
 
     def note(self, what: str, why: str) -> None:
         """Remember that something could not be read."""
-        self.unreadable.append(Unreadable(what, why))
+        note = Unreadable(what, why)
+        if note not in self.unreadable:
+            self.unreadable.append(note)
 
     def text(self, path: str, what: str = "") -> str | None:
         """Return a file's text; None where there is none, and where it cannot be read, which is noted."""
@@ -53,9 +55,24 @@ class Reading:
         done = self.host.run(argv, timeout_s=_COMMAND_LIMIT_S)
         if done.rc in good:
             return done.stdout
-        words = (done.stderr.strip() or done.stdout.strip() or f"ended with {done.rc}").splitlines()[0]
-        self.note(what, f"{argv[0]}: {words.removeprefix(f'{argv[0]}: ')}")
+        self.note_failure(done, what)
         return None
+
+    def ask(self, argv: t.Sequence[str], what: str) -> Completed:
+        """Run a command that says something by failing; that it has not answered at all is noted."""
+        done = self.host.run(argv, timeout_s=_COMMAND_LIMIT_S)
+        if not done.answered:
+            self.note_failure(done, what)
+        return done
+
+    def note_failure(self, done: Completed, what: str) -> None:
+        """Remember why a command has not told what it was asked for."""
+        program = done.argv[0]
+        if done.timed_out:
+            self.note(what, f"{program}: no answer within {_COMMAND_LIMIT_S:.0f} s")
+            return
+        words = (done.stderr.strip() or done.stdout.strip() or f"ended with {done.rc}").splitlines()[0]
+        self.note(what, f"{program}: {words.removeprefix(f'{program}: ')}")
 
 
 __all__ = ["Reading"]

@@ -5,11 +5,9 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_journal as journals
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_leftovers import package_of
-from ansible_collections.gpulab.workstation.plugins.module_utils._driver_reader import read_driver, read_sanity
+from ansible_collections.gpulab.workstation.plugins.module_utils._driver_reader import read_driver, with_sanity
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_wanted import Wanted
 from ansible_collections.gpulab.workstation.plugins.module_utils._verify import Check, not_proven
 from ansible_collections.gpulab.workstation.plugins.module_utils._verify_context import Context, Family
@@ -25,7 +23,7 @@ def checks(context: Context) -> list[Check]:
     wanted = journals.wanted_again(installed, Wanted(present=True), journals.KEPT)
     state = read_driver(host, wanted)
     if state.sanity is None and state.record and state.record.version == wanted.version:
-        state = dataclasses.replace(state, sanity=read_sanity(host))
+        state = with_sanity(host, state)
     owners = {path: package for path in named_files(state.sanity) if (package := package_of(host, path))}
     return [judge_drift(state, wanted, owners)]
 

@@ -100,7 +100,8 @@ def add_program(host: FakeHost, version: str) -> None:
 def changes(host: FakeHost) -> list[str]:
     """Return the commands that were run and that change something."""
     reading = ("uname", "getconf", "systemd-detect-virt", "systemctl is-", "loginctl", "ldconfig -p", "dkms status",
-               "modinfo", "dpkg-query", "/usr/bin/nvidia-installer --sanity", "lsinitramfs", "gcc -dump")  # fmt: skip
+               "modinfo", "dpkg-query", "/usr/bin/nvidia-installer --sanity", "lsinitramfs", "gcc -dump",
+               "apt-get --simulate")  # fmt: skip
     return [line for line in (" ".join(command) for command in host.ran) if not line.startswith(reading)]
 
 

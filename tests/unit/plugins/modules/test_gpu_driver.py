@@ -93,6 +93,17 @@ def test_who_is_in_the_way_is_told_for_who_waits(run: Run, *, check: bool) -> No
     assert driverhost.changes(host) == []
 
 
+def test_what_stays_is_told_beside_who_passes(run: Run) -> None:
+    def prepare(host: FakeHost) -> None:
+        driverhost.add_base(host)
+        driverhost.add_program(host, OLD)
+        host.commands["dkms status"] = (1, "", "Error! no\n")
+
+    result, host = run(prepare)
+    assert [blocker["kind"] for blocker in result["blockers"]] == ["gpu_process", "host"]
+    assert driverhost.changes(host) == []
+
+
 def test_a_driver_that_should_be_there_needs_a_release(run: Run) -> None:
     result, host = run(driverhost.add_base, release=None)
     assert "no release is named" in result["msg"]
