@@ -15,6 +15,7 @@ from ansible_collections.gpulab.workstation.plugins.module_utils import (
     _torch_rules,
 )
 from ansible_collections.gpulab.workstation.plugins.module_utils._choice import ChoiceError, Finding
+from ansible_collections.gpulab.workstation.plugins.module_utils._errors import OperatorError
 from ansible_collections.gpulab.workstation.plugins.module_utils._releases import Catalogue
 from ansible_collections.gpulab.workstation.plugins.module_utils._rule import Rule
 from ansible_collections.gpulab.workstation.plugins.module_utils._stack import NONE, Stack, candidates, resolve
@@ -87,7 +88,10 @@ def _valid_here(finding: Finding, stack: Stack, facts: StackFacts) -> Finding:
 
 
 def _nearest(rule: Rule, stack: Stack, facts: StackFacts, broken: t.Collection[Rule]) -> str:
-    """Return the closest value that mends the rule and leaves the fewest rules broken; each key that does as well."""
+    """Return the closest value that mends the rule and leaves the fewest rules broken; each key that does as well.
+
+    Where each of them would break another rule, the stacks that hold as a whole are named instead.
+    """
     mending: dict[str, list[tuple[str, list[Rule]]]] = {}
     for key in rule.cures:
         for value, changed in _alternatives(stack, key):
@@ -95,14 +99,30 @@ def _nearest(rule: Rule, stack: Stack, facts: StackFacts, broken: t.Collection[R
             if rule not in left:
                 mending.setdefault(key, []).append((value, left))
     fewest = min((len(left) for values in mending.values() for _, left in values), default=0)
-    answers = []
+    answers: list[tuple[str, str]] = []
     for key, values in mending.items():
         best = [(value, left) for value, left in values if len(left) == fewest]
         if best:
             new = [other.rule_id for other in best[0][1] if other not in broken]
             price = f" (which breaks {', '.join(new)})" if new else ""
-            answers.append(_words(stack.catalogue, key, [value for value, _ in best]) + price)
-    return " or ".join(answers)
+            answers.append((_words(stack.catalogue, key, [value for value, _ in best]), price))
+    whole = _whole_stacks(rule, stack, facts) if answers and all(price for _, price in answers) else []
+    return " or ".join(whole or [words + price for words, price in answers])
+
+
+def _whole_stacks(rule: Rule, stack: Stack, facts: StackFacts) -> list[str]:
+    """Name the other stacks that keep every rule with the overrides that the rule does not blame; never the lab's."""
+    kept = {key: value for key, value in stack.overrides.items() if key not in rule.cures}
+    own = ", ".join(key for key in stack.overrides if key in rule.cures)
+    found = []
+    for name in sorted(stack.catalogue.stacks.keys() - {stack.name}):
+        try:
+            other = resolve(stack.catalogue, name, kept)
+        except OperatorError:  # a mistake in a file that nobody has asked for
+            continue
+        if not other.standins and not _broken(other, facts):
+            found.append(f"the stack {name}" + (f" with its own {own}" if own else ""))
+    return found
 
 
 def _broken(stack: Stack, facts: StackFacts) -> list[Rule]:

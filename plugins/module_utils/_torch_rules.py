@@ -18,13 +18,13 @@ def _index(stack: Stack) -> str:
 def _torch_build(stack: Stack, _facts: StackFacts) -> Broken | None:
     if stack.torch_build == stack.torch_cuda:
         return None
-    builds = stack.torch_build or "no CUDA that is on record"
+    built = f"is built with CUDA {stack.torch_build}" if stack.torch_build else "has no build that is on record"
     having = [
         v for v, torch in stack.catalogue.torch.items() if any(stack.torch_cuda in b for b in torch.builds.values())
     ]
     last = max(having, key=release_key, default="none")
     return Broken(
-        f"torch {stack.torch.version} from {_index(stack)} is built with CUDA {builds}",
+        f"torch {stack.torch.version} from {_index(stack)} {built}",
         f"a build with CUDA {stack.torch_cuda}; the last torch that has one is {last}",
     )
 

@@ -54,6 +54,8 @@ def as_refusal(finding: Finding) -> Refusal:
     """Return a broken rule as a reason to refuse a host."""
     if "=" in finding.nearest:
         action = f"set gpulab_stack_overrides to {finding.nearest}, or choose another stack with gpulab_stack."
+    elif finding.nearest.startswith("the stack "):
+        action = f"take {finding.nearest} (gpulab_stack), or change the host."
     elif finding.nearest:
         action = f"the nearest that works: {finding.nearest}."
     else:

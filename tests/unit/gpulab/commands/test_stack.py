@@ -48,6 +48,64 @@ def test_a_broken_stack_exits_2_and_names_every_rule_with_its_source(
     assert "\ncuda-glibc\n" in printed
 
 
+PYPI = "wheel metadata on PyPI, 2026-11-22; pytorch/FBGEMM#5976, pytorch/pytorch#178665, pytorch/pytorch#179072"
+RELEASE_NOTES = "CUDA release notes, table of toolkits and minimum required driver versions"
+
+
+@pytest.mark.parametrize(
+    ("words", "rule", "found", "nearest", "source"),
+    [
+        (["--set", "driver.version=570.144", "--set", "cuda.version=12.9.1"], "cuda-driver",
+         "driver 570.144 with CUDA 12.9.1", "driver.version=575.57.08", RELEASE_NOTES),
+        (["--set", "torch.version=2.12"], "torch-build", "torch 2.12.0 from PyPI is built with CUDA 13.0",
+         "torch.version=2.9.1", PYPI),
+        (["--set", "torch.version=2.12+cu128"], "torch-build", "torch 2.12.0 from PyPI is built with CUDA 13.0",
+         "torch.version=2.9.1", PYPI),
+        (["--set", "torch.version=2.12", "--set", "torch.index=pytorch"], "torch-build",
+         "torch 2.12.0 from the PyTorch index has no build that is on record", "torch.version=2.11.0", PYPI),
+        (["--set", "torch.version=2.7.1"], "torch-build", "torch 2.7.1 from PyPI is built with CUDA 12.6",
+         "torch.version=2.9.1", PYPI),
+        (["--set", "torch.version=2.7.1", "--set", "torch.index=pypi"], "torch-arch",
+         "built with CUDA 12.6 and has machine code for sm_50 sm_60 sm_70 sm_75 sm_80 sm_86 sm_90",
+         "torch.version=2.9.1", "machine code in the wheels, see arch_lists of catalogue/torch.yml"),
+        (["--set", "driver.flavour=proprietary", "--host-fact", "pci_ids=10de:2b85"], "device-flavour",
+         "proprietary kernel modules with GeForce RTX 5090 (10de:2b85)", "driver.flavour=open",
+         "driver README 560.35.03, kernel_open.html"),
+        (["--set", "xformers.version=0.0.30", "--set", "torch.version=2.9.1"], "xformers-torch",
+         "xformers 0.0.30 with torch 2.9.1", "xformers.version=0.0.33.post2",
+         "wheel metadata on PyPI, 2026-11-22; facebookresearch/xformers ca6d2aa"),
+        (["--set", "cuda.version=12.9", "--host-fact", "glibc=2.41"], "cuda-glibc", "CUDA 12.9.0 on glibc 2.41",
+         "the stack cu130", "crt/math_functions.h of CUDA 12.8.93 and 12.9.86 against glibc 2.41"),
+        (["--set", "driver.version=572.16"], "linux-numbering", "driver 572.16", "driver.version=575.57.08",
+         "CUDA release notes, which pair Windows 572.61 with Linux 570.124.06"),
+    ],
+    ids=["570-with-12.9", "torch-2.12", "torch-2.12-cu128", "torch-2.12-elsewhere", "torch-2.7.1", "torch-2.7.1-sm",
+         "proprietary-5090", "xformers", "glibc-2.41", "windows-572"],
+)  # fmt: skip
+def test_what_must_not_be_installed_is_refused_in_the_words_of_its_source(
+    words: list[str], rule: str, found: str, nearest: str, source: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("check", *words, "--json") == 2
+    findings = json.loads(capsys.readouterr().out)["findings"]
+    (finding,) = [finding for finding in findings if finding["rule"] == rule]
+    assert found in finding["found"]
+    assert finding["nearest"].startswith(nearest)
+    assert finding["source"].startswith(source)
+
+
+def test_a_windows_number_is_refused_with_the_sentence_that_it_is_one(
+    capsys: pytest.CaptureFixture[str], columns: t.Callable[[int], None]
+) -> None:
+    columns(200)
+    assert run("check", "--set", "driver.version=572.16") == 2
+    assert "\n  572 is Windows numbering: Linux never had a driver branch 572, " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("version", ["575.64", "580.142", "575.57.08"])
+def test_driver_versions_of_two_and_three_numbers_are_known(version: str) -> None:
+    assert run("check", "--set", f"driver.version={version}") == 0
+
+
 def test_json_holds_what_the_text_says(capsys: pytest.CaptureFixture[str], columns: t.Callable[[int], None]) -> None:
     columns(1000)
     words = ["check", "--set", "torch.version=2.12", "--host-fact", "kernels=6.8.0-51-generic,7.2.0"]

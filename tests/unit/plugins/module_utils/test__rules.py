@@ -54,8 +54,8 @@ RED = {
         {"driver.version": "570.144"}, {}, "driver 570.144 with CUDA 12.9.1", "driver.version=575.57.08"
     ),
     "cuda-arch": Case({"cuda.version": "12.8.1", "arch": "12.1"}, {}, "CUDA 12.8.1 compiles for", "arch=12.0"),
-    "cuda-glibc": Case({}, {"glibc": "2.41"}, "CUDA 12.9.1 on glibc 2.41", "cuda.version=13.0.2"),
-    "cuda-gcc": Case({}, {"gcc": "15.1.0"}, "CUDA 12.9.1 with gcc 15", "cuda.version=13.0.2"),
+    "cuda-glibc": Case({}, {"glibc": "2.41"}, "CUDA 12.9.1 on glibc 2.41", "the stack cu130"),
+    "cuda-gcc": Case({}, {"gcc": "15.1.0"}, "CUDA 12.9.1 with gcc 15", "the stack cu130"),
     "torch-build": Case({"torch.version": "2.12"}, {}, "torch 2.12.0 from PyPI is built with CUDA 13.0", "=2.9.1"),
     "torch-arch": Case({"torch.version": "2.7.1"}, {}, "torch 2.7.1 from PyPI is built with CUDA 12.6", "=2.9.1"),
     "torch-driver": Case(
@@ -207,9 +207,26 @@ def test_the_nearest_value_mends_the_stack_where_one_change_can() -> None:
         for finding in judge(CATALOGUE, case.stack, case.overrides, case.facts).findings:
             for advice in finding.nearest.split(" or "):
                 key, equals, value = advice.split(" (")[0].partition("=")
+                if key.startswith("the stack "):
+                    assert judge(CATALOGUE, key.removeprefix("the stack "), {}, case.facts).findings == ()
                 if equals and "breaks" not in advice:
                     mended = judge(CATALOGUE, case.stack, {**case.overrides, key: value}, case.facts)
                     assert finding.rule not in {left.rule for left in mended.findings}, (case, advice)
+
+
+def test_a_whole_stack_is_named_only_where_it_holds_and_no_single_value_does() -> None:
+    data = copy.deepcopy(catalogue_data())
+    data["stacks"]["lab"] = {"extends": "cu130", "standins": ["conda_lock"]}
+    data["stacks"]["half"] = {"extends": "cu130", "driver": {"version": "580.99"}}
+
+    def nearest(overrides: dict[str, str]) -> str:
+        findings = judge(read_catalogue(data), "cu128", overrides, {"glibc": "2.41"}).findings
+        return next(finding.nearest for finding in findings if finding.rule == "cuda-glibc")
+
+    assert nearest({}) == "the stack cu130"
+    assert nearest({"cuda.version": "12.9.0"}) == "the stack cu130 with its own cuda.version"
+    assert nearest({"driver.version": "575.64"}) == "cuda.version=13.0.2 (which breaks cuda-driver, torch-toolkit)"
+    assert nearest({"torch.version": "2.9.1+cu130", "torch.index": "pytorch"}) == "cuda.version=13.0.2"
 
 
 def test_an_ended_branch_is_not_recommended_without_saying_so() -> None:

@@ -80,10 +80,11 @@ def test_room_for_stand_ins_is_not_asked_for() -> None:
     ("nearest", "action"),
     [
         ("driver.version=595.104.02", "set gpulab_stack_overrides to driver.version=595.104.02"),
+        ("the stack cu130", "take the stack cu130 (gpulab_stack), or change the host."),
         ("Debian 12", "the nearest that works: Debian 12."),
         ("", "choose another stack"),
     ],
-    ids=["override", "other", "none"],
+    ids=["override", "stack", "other", "none"],
 )
 def test_a_finding_becomes_a_reason(nearest: str, action: str) -> None:
     refusal = as_refusal(Finding("r", "A rule.", "kernel 99", "kernel 1", nearest, "a source"))
