@@ -62,6 +62,24 @@ def test_a_failure_is_told_in_apts_words(host: FakeHost, output: str, words: str
     assert action in caught.value.action
 
 
+def test_an_interrupted_dpkg_is_finished_and_the_packages_are_installed(host: FakeHost) -> None:
+    """As a run leaves it that was killed in the middle of its packages."""
+    configured: list[tuple[str, ...]] = []
+
+    def apt_get(_command: tuple[str, ...]) -> tuple[int, str, str]:
+        words = "E: dpkg was interrupted, you must manually run 'dpkg --configure -a' to correct the problem.\n"
+        return (0, "", "") if configured else (100, "", words)
+
+    def dpkg(command: tuple[str, ...]) -> tuple[int, str, str]:
+        configured.append(command)
+        return 0, "", ""
+
+    host.commands.update({"apt-get": apt_get, "dpkg": dpkg})
+    _apt.install(host, ["gcc"], LOG)
+    assert configured == [("dpkg", "--force-confold", "--configure", "-a")]
+    assert [command[-1] for command in host.ran if command[0] == "apt-get"] == ["gcc", "gcc"]
+
+
 def test_what_a_purge_takes_along_is_known_without_asking_for_nothing(host: FakeHost) -> None:
     simulated = "Reading package lists...\nPurg nvidia-driver-535 [535.183]\nRemv cuda-demo:amd64 [12.9]\n"
     host.commands["apt-get --simulate -q purge"] = (0, simulated, "")

@@ -21,6 +21,7 @@ from driver_states import KERNEL, OLD, PARAMS, RELEASE, VERSION, good, gpu_facts
 CASES = Path(__file__).parents[3] / "fixtures/nvidia-installer"
 CLOUD = "6.1.0-50-cloud-amd64"
 NEW = "595.45.04"
+LAST_DIGIT = "580.178.03"  # of the wanted version but for the last digit, which counts as well
 SIGNED = {"signing_key": "/root/mok.key", "signing_certificate": "/root/mok.der"}
 
 
@@ -107,13 +108,15 @@ def library(name: str, version: str) -> gpu.Library:
         ({"kernels": (kernel(module=module(flavour="proprietary")),)}, "is proprietary, not open"),
         ({"gpu": gpu_facts(libraries=())}, "the linker finds no libcuda.so.1"),
         ({"gpu": gpu_facts(libraries=tuple(library(n, OLD) for n in states.LIBRARIES))}, f"libcuda.so.1.{OLD}"),
+        ({"gpu": gpu_facts(libraries=tuple(library(n, LAST_DIGIT) for n in states.LIBRARIES))},
+         f"libcuda.so.1.{LAST_DIGIT}"),
         ({"programs": ("nvidia-installer",)}, "/usr/bin/nvidia-smi is missing or empty"),
         ({"firmware": (OLD,)}, f"/lib/firmware/nvidia/{VERSION} has no firmware"),
         ({"sanity": "The installed file 'x' no longer exists."}, "--sanity: The installed file"),
     ],
     ids=["good", "none", "damaged-record", "other-version", "no-marker", "marker-of-another-run", "other-file",
-         "dkms-forgot", "dkms-broken", "outside-dkms", "flavour", "no-libraries", "library-overwritten", "no-smi",
-         "no-firmware", "sanity"],
+         "dkms-forgot", "dkms-broken", "outside-dkms", "flavour", "no-libraries", "library-overwritten", "last-digit",
+         "no-smi", "no-firmware", "sanity"],
 )  # fmt: skip
 def test_reasons_to_install(changes: dict[str, t.Any], expected: str) -> None:
     found = "; ".join(findings.install_reasons(good(**changes), wanted()))
@@ -194,12 +197,16 @@ def test_an_initramfs_must_not_keep_a_removed_module() -> None:
         ({"gpu": gpu_facts(driver_loaded=module(OLD, kernel=""))},
          f"driver {OLD} (open) is loaded, {VERSION} is installed"),
         ({"gpu": gpu_facts(driver_loaded=module(flavour="proprietary", kernel=""))}, "(proprietary) is loaded"),
+        ({"gpu": gpu_facts(driver_loaded=module(LAST_DIGIT, kernel=""))},
+         f"driver {LAST_DIGIT} (open) is loaded, {VERSION} is installed"),
         ({"gpu": gpu_facts(driver_loaded=None, conflicting=(gpu.ConflictingModule("nouveau", ("0000:01:00.0",)),))},
          "nouveau is loaded and holds 0000:01:00.0"),
+        ({"gpu": gpu_facts(driver_loaded=None, conflicting=(gpu.ConflictingModule("nova_core", ("0000:01:00.0",)),))},
+         "nova_core is loaded and holds 0000:01:00.0"),
         ({"host": host_facts(running_kernel="6.8.0-49-generic")}, "kernel 6.8.0-49-generic runs but is not installed"),
         ({"host": host_facts(running_kernel="6.8.0-49-generic", machine=hosts.Machine("container", "podman"))}, ""),
     ],
-    ids=["good", "old-loaded", "flavour-loaded", "nouveau", "kernel-gone", "container"],
+    ids=["good", "old-loaded", "flavour-loaded", "last-digit-loaded", "nouveau", "nova", "kernel-gone", "container"],
 )  # fmt: skip
 def test_reasons_to_restart(changes: dict[str, t.Any], expected: str) -> None:
     found = "; ".join(findings.reboot_reasons(good(**changes), wanted()))

@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 
 import driverhost
+import recorded
 from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_files as files
 from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_run as run
 from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_state as states
 from ansible_collections.gpulab.workstation.plugins.module_utils._errors import OperatorError
+from ansible_collections.gpulab.workstation.plugins.module_utils._host import Filesystem
 from driver_states import OLD, SHA, VERSION, wanted
 from driverhost import KERNEL
 from fakehost import FakeHost
@@ -90,6 +92,29 @@ def test_status_0_without_a_module_is_a_failure_in_dkms_words(host: FakeHost) ->
     message = failure(host, (0, "", "ERROR: Failed to load DKMS tarball: dkms: database is locked\n"))
     assert f"ended with status 0, but there is no nvidia module for {KERNEL}" in message
     assert "DKMS refused the modules: dkms: database is locked" in message
+
+
+def test_status_0_with_a_module_outside_dkms_is_not_proven_in_dkms_words(host: FakeHost) -> None:
+    """Case g4: the module is there and loads, and the next kernel would have none."""
+    driverhost.add_driver(host)
+    host.remove(files.MARKER)
+    refused = "ERROR: Failed to run `/usr/sbin/dkms install --no-depmod -m nvidia`: Error! install refused\n"
+    outside = recorded.text("modinfo/30-debian12-nvidia.txt").replace("/updates/dkms/", "/kernel/drivers/video/")
+
+    def installer(_command: tuple[str, ...]) -> tuple[int, str, str]:
+        host.commands["dkms status"] = (0, f"nvidia/{VERSION}, {KERNEL}, x86_64: built\n", "")
+        host.commands[f"modinfo -k {KERNEL} nvidia"] = (0, outside, "")
+        host.add(run.INSTALL_LOG, f"{refused}{COMPLETE}")
+        return 0, "", refused
+
+    host.commands["./nvidia-installer"] = installer
+    run.install(host, wanted(), PARAMS, LOG)
+    with pytest.raises(OperatorError) as caught:
+        run.prove(host, wanted(), LOG)
+    assert f"the module of {KERNEL} lies outside DKMS" in caught.value.found
+    assert f"{KERNEL}: DKMS says built" in caught.value.found
+    assert "install refused" in caught.value.found
+    assert not host.exists(files.MARKER)
 
 
 @pytest.mark.parametrize(
@@ -212,6 +237,17 @@ def test_an_unpacking_that_says_0_without_an_installer_is_a_failure(host: FakeHo
     host.commands["sh"] = (0, "", "")
     with pytest.raises(OperatorError, match="unpacking .* ended with 0"):
         run.unpack(host, wanted(), WORK, LOG)
+
+
+def test_a_disk_that_fills_up_while_unpacking_is_told_with_what_is_free(host: FakeHost) -> None:
+    host.filesystems["/opt"] = Filesystem("/opt", "ext4", ("rw",), 2_000_000, 9 * 10**9)
+    host.commands["sh"] = (1, "tar: nvidia-smi: Cannot write: No space left on device\nExtraction failed.\n", "")
+    with pytest.raises(OperatorError) as caught:
+        run.unpack(host, wanted(), WORK, LOG)
+    assert "ended with 1: " in caught.value.found
+    assert "No space left on device" in caught.value.found
+    assert "2 MB free on /opt" in caught.value.found
+    assert "gpu_driver_work_directories" in caught.value.action
 
 
 def test_compilers_of_a_killed_run_are_ended_and_nobody_elses(host: FakeHost) -> None:
