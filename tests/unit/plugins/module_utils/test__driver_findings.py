@@ -151,6 +151,13 @@ def test_a_kernel_that_is_ignored_needs_no_module() -> None:
     assert findings.missing_packages(state, wanted(ignored_kernels=["6.17.0-5-generic"])) == ()
 
 
+@pytest.mark.parametrize("tool", ["dkms", "gcc", "kmod", "libc6-dev", "make", "tar"])
+def test_every_tool_of_a_build_is_brought_where_it_is_missing(tool: str) -> None:
+    """Cases g1 and g3: without dkms or tar nvidia-installer leaves DKMS out, and says nothing."""
+    assert findings.missing_packages(good(), wanted()) == ()
+    assert findings.missing_packages(good(installed_packages=good().installed_packages - {tool}), wanted()) == (tool,)
+
+
 def test_each_kernels_own_compiler_and_headers_are_needed() -> None:
     hwe = kernel(
         "6.8.0-51-generic", compiler="x86_64-linux-gnu-gcc-12 (Ubuntu 12.3.0-1ubuntu1~22.04) 12.3.0", headers=None
