@@ -140,6 +140,14 @@ class Lab:
             self._have_vms({name: spec or machine.Spec()})
         return self.fleet.machine(name)
 
+    def clone_vm(self, source: str, name: str) -> machine.Start:
+        """Start a machine with what another one, which is off, has on its disk: after this both go their own ways."""
+        with locked(self.directory):
+            self.fleet.clone(source, name)
+            start = self.fleet.power_on(name)
+            self._write_inventory()
+        return start
+
     def add_host(self, name: str) -> Container:
         """Start one more host, or the one of that name again, and write the inventory."""
         with locked(self.directory):
@@ -176,6 +184,11 @@ class Lab:
     def power_cut(self, host: str) -> None:
         """Pull a virtual machine's plug."""
         machine.cut_power(self.fleet.machine(host))
+
+    def power_off(self, host: str) -> None:
+        """Let a virtual machine shut itself down and wait until it is off."""
+        self.exec(host, "systemctl poweroff")
+        machine.wait_off(self.fleet.machine(host))
 
     def power_on(self, host: str) -> machine.Start:
         """Switch a virtual machine on and wait until it is up."""

@@ -66,6 +66,24 @@ class Fleet:
         with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
             list(pool.map(self._have_up, [known[name] for name in specs]))
 
+    def clone(self, source: str, host: str) -> None:
+        """Make a machine, off, with a copy of the disk and the firmware's memory of one that is off."""
+        hosts.check_name(host)
+        found = self.machine(source)
+        if found.running:
+            raise OperatorError(
+                found=f"virtual machine {source} is running; its disk is half written.",
+                expected="a machine that is off.",
+                action="switch it off: ssh to it and 'systemctl poweroff'.",
+            )
+        if host in {other.host for other in self.machines()}:
+            raise OperatorError(
+                found=f"there is a virtual machine '{host}' already.",
+                expected="a free name.",
+                action="gpulab lab status",
+            )
+        machine.clone(found, self.lab / "vms" / host)
+
     def power_on(self, host: str) -> Start:
         """Switch a machine on and wait until it is up."""
         return self._switch_on(self.machine(host))

@@ -37,6 +37,7 @@ if t.TYPE_CHECKING:
 UP_SECONDS = 600
 MEMORY_MIB = 1536
 STATE = "machine.json"
+DISK = "disk.qcow2"
 _UP = re.compile(r"up (\S+) ([0-9a-f-]{36}) (ssh-ed25519 \S+)\r?\n")
 
 
@@ -131,6 +132,15 @@ def create(directory: Path, spec: Spec, image: Path) -> Machine:
     return machine
 
 
+def clone(source: Machine, directory: Path) -> Machine:
+    """Make a machine of the same kind that starts from another's disk as it is now; that one has to be off."""
+    made = create(directory, source.spec, source.image)
+    shutil.copy(source.directory / DISK, directory / DISK)
+    if source.spec.secure_boot:
+        shutil.copy(source.directory / firmware.NVRAM, directory / firmware.NVRAM)
+    return made
+
+
 def asdict(spec: Spec) -> dict[str, t.Any]:
     """Return a spec for JSON."""
     return dataclasses.asdict(spec)
@@ -145,10 +155,10 @@ def _free_port() -> int:
 
 def new_disk(machine: Machine) -> None:
     """Give a machine that is off an empty layer above its image: a fresh installation."""
-    new = machine.directory / "disk.qcow2.new"
+    new = machine.directory / f"{DISK}.new"
     command = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", str(machine.image), str(new)]
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
-    new.replace(machine.directory / "disk.qcow2")
+    new.replace(machine.directory / DISK)
 
 
 def switch_on(machine: Machine, accelerated: tuple[str, ...], network: qemu.Network, seeds: Mapping[str, str]) -> None:
@@ -235,6 +245,7 @@ __all__ = [
     "Machine",
     "Spec",
     "Start",
+    "clone",
     "create",
     "cut_power",
     "load_all",
