@@ -47,6 +47,17 @@ def purge(host: Host, names: t.Sequence[str], log: str) -> None:
     _apt(host, ["purge", *names], f"purge {', '.join(names)}", log)
 
 
+def configure(host: Host, log: str) -> None:
+    """Finish what dpkg has unpacked and not configured."""
+    done = _configure(host, log)
+    if not done.ok:
+        raise OperatorError(
+            found=f"'dpkg --configure -a' ended with {done.rc}: {_words(done)}.",
+            expected="every package that is unpacked to be configured.",
+            action=f"cure what it says (all of it is in {log}), then run again.",
+        )
+
+
 def without_candidate(host: Host, names: t.Sequence[str]) -> list[str]:
     """Return the packages that could not be installed from what apt knows now."""
     policy = host.run(["apt-cache", "policy", *names], timeout_s=60).stdout
@@ -81,7 +92,7 @@ def _apt(host: Host, arguments: list[str], what: str, log: str) -> None:
     command = ["apt-get", *_OPTIONS, *arguments]
     done = host.run(command, env=_ENVIRONMENT, timeout_s=_LIMIT_S, log=log)
     if not done.ok and _interrupted(done):  # by a job of ours that was killed, as likely as not
-        host.run(["dpkg", "--force-confold", "--configure", "-a"], env=_ENVIRONMENT, timeout_s=_LIMIT_S, log=log)
+        _configure(host, log)
         done = host.run(command, env=_ENVIRONMENT, timeout_s=_LIMIT_S, log=log)
     if not done.ok:
         raise OperatorError(
@@ -93,13 +104,22 @@ def _apt(host: Host, arguments: list[str], what: str, log: str) -> None:
         )
 
 
+def _configure(host: Host, log: str) -> Completed:
+    command = ["dpkg", "--force-confold", "--configure", "-a"]
+    return host.run(command, env=_ENVIRONMENT, timeout_s=_LIMIT_S, log=log)
+
+
 def _interrupted(done: Completed) -> bool:
     return "dpkg was interrupted" in done.stdout + done.stderr
 
 
 def _words(done: Completed) -> str:
-    lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if re.match(r"[EW]: ", line.strip())]
+    lines = [
+        line.strip()
+        for line in (done.stdout + done.stderr).splitlines()
+        if re.match(r"[EW]: |dpkg: error ", line.strip())
+    ]
     return " ".join(dict.fromkeys(lines)) or "it says nothing more"
 
 
-__all__ = ["install", "parse_removals", "purge", "removed_beside", "without_candidate"]
+__all__ = ["configure", "install", "parse_removals", "purge", "removed_beside", "without_candidate"]

@@ -42,11 +42,13 @@ def plan_change(state: DriverState, wanted: Wanted, *, back: bool = False) -> li
     else:
         steps += [_build(kernel, reason) for kernel, reason in kernels.items()]
     steps += [] if install else _clean_up(state, wanted)
+    steps += [] if back else _configure(state)
     touched = install or bool(kernels) or files.MODPROBE in findings.outdated_files(state, wanted)
     steps += initramfs_steps(state, touched=touched)
     if install:
         steps.append(Step("prove", f"Prove that {wanted.title} is whole, and note it"))
-    load = findings.can_load_now(state) and (install or state.gpu.driver_loaded is None) and not wanted.allow_running
+    to_load = install or state.gpu.driver_loaded is None
+    load = to_load and findings.can_load_now(state, wanted) and not wanted.allow_running
     if load:
         steps.append(Step("load", "Load the kernel module"))
     return [*steps, *_services(state, wanted, install=install, load=load)]
@@ -60,6 +62,12 @@ def fetch_step(wanted: Wanted) -> list[Step]:
 def _packages(state: DriverState, wanted: Wanted) -> list[Step]:
     missing = findings.missing_packages(state, wanted)
     return [Step("packages", f"Install packages: {', '.join(missing)}", {"names": list(missing)})] if missing else []
+
+
+def _configure(state: DriverState) -> list[Step]:
+    """Let dpkg finish kernels that waited for modules: only then they have an initramfs and GRUB knows them."""
+    names = ", ".join(state.unconfigured)
+    return [Step("configure", f"Finish the installation of {names}")] if names else []
 
 
 def _extract(state: DriverState, wanted: Wanted) -> list[Step]:
@@ -194,7 +202,7 @@ def _services(state: DriverState, wanted: Wanted, *, install: bool, load: bool) 
     """Enable the daemon, and have it run where the wanted module is loaded; last, because it needs that module."""
     if not (wanted.persistenced and state.systemd):
         return []
-    start = load or _serves(state, wanted)
+    start = bool(state.gpu.nvidia_gpus) and (load or _serves(state, wanted))
     stopped = install and files.UNIT_NAME in _to_stop(state, wanted)
     runs = (state.unit_active and not stopped) or not start
     if state.account and state.unit_enabled and runs and files.UNIT not in findings.outdated_files(state, wanted):
@@ -204,7 +212,7 @@ def _services(state: DriverState, wanted: Wanted, *, install: bool, load: bool) 
 
 def _serves(state: DriverState, wanted: Wanted) -> bool:
     """Whether the wanted module is loaded for a card: another version's daemon cannot talk to it."""
-    return findings.can_load_now(state) and findings.is_loaded(state, wanted)
+    return findings.can_load_now(state, wanted) and findings.is_loaded(state, wanted)
 
 
 def initramfs_steps(state: DriverState, *, touched: bool) -> list[Step]:

@@ -111,6 +111,7 @@ class DriverComponent:
             "begin": lambda p: rollback.begin(host, wanted, p["origin"]),
             "commit": lambda p: rollback.commit(host, wanted, progress, awaits_restart=p["awaits_restart"]),
             "fetch": lambda _: run.fetch_run(host, wanted, progress, log),
+            "configure": lambda _: _apt.configure(host, log),
             "packages": lambda p: _apt.install(host, p["names"], log),
             "extract": lambda p: run.unpack(host, wanted, p["directory"], log),
             "try_build": lambda p: run.try_build(host, wanted, p["directory"], p["kernels"], log, progress),

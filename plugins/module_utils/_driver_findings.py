@@ -219,9 +219,14 @@ def is_loaded(state: DriverState, wanted: Wanted) -> bool:
     return loaded is not None and (loaded.version, loaded.flavour) == (wanted.version, wanted.flavour)
 
 
-def can_load_now(state: DriverState) -> bool:
+def can_load_now(state: DriverState, wanted: Wanted) -> bool:
     """Whether the module can be loaded without a restart: own kernel, a card, and no other driver on it."""
-    return state.runs_target and bool(state.gpu.nvidia_gpus) and not state.gpu.conflicting
+    return state.runs_target and finds_its_card(state, wanted) and not state.gpu.conflicting
+
+
+def finds_its_card(state: DriverState, wanted: Wanted) -> bool:
+    """Whether the modules would find what they drive; those of the lab's stand-in load without a card."""
+    return bool(state.gpu.nvidia_gpus) or wanted.standin
 
 
 def must_unload(state: DriverState) -> bool:
@@ -259,6 +264,7 @@ __all__ = [
     "PROGRAMS",
     "can_load_now",
     "describe",
+    "finds_its_card",
     "install_reasons",
     "is_loaded",
     "is_proven",

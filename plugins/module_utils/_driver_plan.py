@@ -34,7 +34,7 @@ def plan_driver(state: DriverState, wanted: Wanted) -> Plan:
         return Plan(tuple(steps), before, {**before, "installed": (state.journal.way_back or {}).get("version")})
     after = {**before, **_after(state, wanted, changed)} if steps else before
     reasons = findings.reboot_reasons(state, wanted) if wanted.present else _removal_reasons(state)
-    if steps and wanted.present and findings.can_load_now(state) and not wanted.allow_running:
+    if steps and wanted.present and findings.can_load_now(state, wanted) and not wanted.allow_running:
         reasons = ()  # the installer unloads the old module and loads the new one
     return Plan(tuple(steps), before, after, reasons)
 

@@ -59,7 +59,7 @@ def read_driver(host: Host, wanted: Wanted) -> states.DriverState:
         programs=tuple(name for name in findings.PROGRAMS if _is_program(reading, f"/usr/bin/{name}")),
         firmware=_firmware(reading),
         strays=tuple((f"{LIBRARIES}/{n}", v) for n, v in states.driver_libraries(reading.names(LIBRARIES))),
-        installed_packages=_installed_packages(reading),
+        **_packages(reading),
         collateral=_collateral(reading, about_gpu),
         alternate_mark=host.exists(ALTERNATE),
         files={path: reading.text(path) for path in (files.MODPROBE, files.PIN, files.UNATTENDED, files.UNIT)},
@@ -181,10 +181,13 @@ def _firmware(reading: Reading) -> tuple[str, ...]:
     return tuple(v for v in versions if any(n.startswith("gsp_") for n in reading.names(f"{root}/{v}")))
 
 
-def _installed_packages(reading: Reading) -> frozenset[str]:
+def _packages(reading: Reading) -> dict[str, t.Any]:
     columns = "${Package}\\t${db:Status-Abbrev}\\n"
-    listed = reading.output(["dpkg-query", "-W", f"-f={columns}"], states.PACKAGES_READ)
-    return states.parse_installed_packages(listed or "")
+    listed = reading.output(["dpkg-query", "-W", f"-f={columns}"], states.PACKAGES_READ) or ""
+    return {
+        "installed_packages": states.parse_installed_packages(listed),
+        "unconfigured": states.parse_unconfigured_kernels(listed),
+    }
 
 
 def _service(reading: Reading) -> dict[str, t.Any]:

@@ -124,6 +124,7 @@ class DriverState:
     leftovers: tuple[str, ...] = ()  # parts that no package owns; only looked for where no record claims them
     sanity: str | None = None  # what --sanity says; empty is good, None was not asked
     installed_packages: frozenset[str] = frozenset()
+    unconfigured: tuple[str, ...] = ()  # packages of kernels that dpkg has unpacked and could not configure
     collateral: tuple[str, ...] = ()  # packages that would go together with the distribution's driver
     alternate_mark: bool = False
     files: t.Mapping[str, str | None] = field(default_factory=dict)
@@ -239,9 +240,22 @@ def driver_libraries(names: t.Iterable[str]) -> tuple[tuple[str, str], ...]:
 
 
 def parse_installed_packages(text: str) -> frozenset[str]:
-    """Return the installed ones from dpkg-query's columns Package and db:Status-Abbrev."""
+    """Return those whose files are there, from dpkg-query's columns Package and db:Status-Abbrev (dpkg-query(1)).
+
+    A kernel and its headers that DKMS could not build for stay half configured: apt would only fail on them again.
+    """
+    return frozenset(name for name, status in _packages(text) if status in "UFWti")
+
+
+def parse_unconfigured_kernels(text: str) -> tuple[str, ...]:
+    """Return the packages of kernels and headers that are unpacked or half configured, from the same columns."""
+    kernels = ("linux-image-", "linux-headers-", "linux-modules-")
+    return tuple(sorted(name for name, status in _packages(text) if status in "UF" and name.startswith(kernels)))
+
+
+def _packages(text: str) -> list[tuple[str, str]]:
     rows = (line.split("\t") for line in text.splitlines())
-    return frozenset(row[0] for row in rows if len(row) > 1 and row[1][1:2] == "i")
+    return [(row[0], row[1][1]) for row in rows if len(row) > 1 and len(row[1]) > 1]
 
 
 def compiler_package(text: str) -> str | None:
@@ -282,6 +296,7 @@ __all__ = [
     "parse_installed_packages",
     "parse_marker",
     "parse_record",
+    "parse_unconfigured_kernels",
     "parse_vermagic",
     "release_order",
 ]

@@ -33,7 +33,7 @@ def way_back(state: DriverState, wanted: Wanted) -> tuple[Driver | None, str]:
         origin = journal.origin
     elif findings.is_proven(state) and state.marker and state.installed:
         marker = {"sha256": state.marker.run_sha256, "flavour": state.marker.flavour}
-        origin = state.installed if journals.is_same(state.installed, marker) else None
+        origin = _where_it_is(state, state.installed) if journals.is_same(state.installed, marker) else None
     if origin is None:
         return None, "there is no driver of this role to put back"
     if journals.is_same(origin, journals.describe(wanted)):
@@ -41,6 +41,12 @@ def way_back(state: DriverState, wanted: Wanted) -> tuple[Driver | None, str]:
     if origin["sha256"] not in state.kept:
         return None, f"driver {journals.title(origin)} cannot be put back, its .run is not kept"
     return origin, ""
+
+
+def _where_it_is(state: DriverState, origin: Driver) -> Driver:
+    """Except the kernels that have no module of it: it may be too old for them, and is put back to what it was."""
+    without = [k.release for k in state.kernels if k.module is None or k.module.version != origin["version"]]
+    return {**origin, "ignored_kernels": sorted({*origin["ignored_kernels"], *without})}
 
 
 def commit(state: DriverState, wanted: Wanted, *, install: bool, load: bool) -> list[Step]:
@@ -61,7 +67,7 @@ def is_kept(state: DriverState, wanted: Wanted) -> bool:
 
 def awaits_restart(state: DriverState, wanted: Wanted, *, load: bool) -> bool:
     """Whether only a restart can show that the kernel takes the modules; where there is no card nothing can."""
-    return not load and _can_ever_load(state) and not _is_loaded(state, journals.describe(wanted))
+    return not load and _can_ever_load(state, wanted) and not _is_loaded(state, journals.describe(wanted))
 
 
 def must_go_back(state: DriverState, wanted: Wanted) -> list[Step]:
@@ -93,7 +99,7 @@ def settle(state: DriverState, wanted: Wanted) -> list[Step]:
         return [done]
     if not has_restarted(state, journal):
         return []
-    load = [Step("load", "Load the kernel module"), done] if findings.can_load_now(state) else []
+    load = [Step("load", "Load the kernel module"), done] if findings.can_load_now(state, wanted) else []
     return must_go_back(state, wanted) or (load if state.gpu.driver_loaded is None else [])
 
 
@@ -136,8 +142,8 @@ def _is_loaded(state: DriverState, driver: Driver) -> bool:
     return loaded is not None and (loaded.version, loaded.flavour) == (driver["version"], driver["flavour"])
 
 
-def _can_ever_load(state: DriverState) -> bool:
-    return state.host.has_own_kernel and bool(state.gpu.nvidia_gpus)
+def _can_ever_load(state: DriverState, wanted: Wanted) -> bool:
+    return state.host.has_own_kernel and findings.finds_its_card(state, wanted)
 
 
 __all__ = [

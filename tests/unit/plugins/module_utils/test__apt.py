@@ -80,6 +80,17 @@ def test_an_interrupted_dpkg_is_finished_and_the_packages_are_installed(host: Fa
     assert [command[-1] for command in host.ran if command[0] == "apt-get"] == ["gcc", "gcc"]
 
 
+def test_what_dpkg_could_not_configure_is_told_in_its_words(host: FakeHost) -> None:
+    host.commands["dpkg"] = (0, "", "")
+    _apt.configure(host, LOG)
+    assert host.ran[-1] == ("dpkg", "--force-confold", "--configure", "-a")
+    error = "dpkg: error processing package linux-image-6.1.0-56-amd64 (--configure):\n"
+    host.commands["dpkg"] = (1, "Setting up linux-image-6.1.0-56-amd64 ...\n", error)
+    with pytest.raises(OperatorError) as caught:
+        _apt.configure(host, LOG)
+    assert "dpkg: error processing package linux-image-6.1.0-56-amd64" in caught.value.found
+
+
 def test_what_a_purge_takes_along_is_known_without_asking_for_nothing(host: FakeHost) -> None:
     simulated = "Reading package lists...\nPurg nvidia-driver-535 [535.183]\nRemv cuda-demo:amd64 [12.9]\n"
     host.commands["apt-get --simulate -q purge"] = (0, simulated, "")

@@ -10,6 +10,8 @@ import typing as t
 
 import pytest
 
+import driver_states
+from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_journal as journals
 from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_state as states
 from ansible_collections.gpulab.workstation.plugins.module_utils import _gpu_facts as gpu
 from ansible_collections.gpulab.workstation.plugins.module_utils import _host_facts as hosts
@@ -170,6 +172,17 @@ def test_a_missing_module_for_the_next_kernel_disturbs_nobody() -> None:
         ("packages", {"names": [f"linux-headers-{NEXT}"]}),
         ("build", {"kernel": NEXT}),
     ]
+
+
+def test_a_kernel_that_waits_for_its_module_half_installed_is_finished_by_dpkg() -> None:
+    """Apt is not asked for its headers again: DKMS would have to build the old driver for it, and fail once more."""
+    waiting = (f"linux-headers-{NEXT}", f"linux-image-{NEXT}")
+    installed = good().installed_packages | set(waiting)
+    state = good(kernels=(kernel(), kernel(NEXT, module=None)), installed_packages=installed, unconfigured=waiting)
+    assert actions(state) == ["build", "configure"]
+    newer = actions(upgraded(kernels=state.kernels, installed_packages=installed, unconfigured=waiting))
+    assert newer.index("tidy") < newer.index("configure") < newer.index("prove")
+    assert "packages" not in newer
 
 
 def test_every_kernel_gets_its_module_and_all_are_tried_before_the_old_driver_is_touched() -> None:
@@ -376,6 +389,15 @@ def test_a_container_is_never_told_to_restart() -> None:
 def test_a_card_without_its_module_gets_it_loaded() -> None:
     assert actions(good(gpu=gpu_facts(driver_loaded=None), services=())) == ["load", "service"]
     assert actions(good(gpu=gpu_facts(driver_loaded=None, devices=()), services=())) == []
+
+
+def test_a_stand_in_is_loaded_without_a_card_where_it_can_be() -> None:
+    standin = wanted(release={**driver_states.RELEASE, "standin": True})
+    gone = good(gpu=gpu_facts(driver_loaded=None, devices=()), services=(), installed=journals.describe(standin))
+    assert [step.action for step in plan_driver(gone, standin).steps][:1] == ["load"]
+    assert "service" not in [step.action for step in plan_driver(gone, standin).steps]  # the daemon waits for a card
+    container = dataclasses.replace(gone, host=host_facts(machine=CONTAINER, running_kernel="5.10.1"))
+    assert "load" not in [step.action for step in plan_driver(container, standin).steps]
 
 
 @pytest.mark.parametrize(

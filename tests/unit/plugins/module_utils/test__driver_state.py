@@ -161,9 +161,13 @@ def test_libraries_that_carry_a_driver_version() -> None:
     )
 
 
-def test_installed_packages_leave_out_removed_ones() -> None:
-    text = "gcc\tii \nnvidia-driver-535\trc \nmake\thi \nhalf\tiU \n"
-    assert states.parse_installed_packages(text) == {"gcc", "make"}
+def test_installed_packages_are_those_whose_files_are_there() -> None:
+    """The two kernel packages as dpkg of Debian 12 left them, when DKMS could not build for a new kernel."""
+    text = "gcc\tii \nnvidia-driver-535\trc \nmake\thi \nlinux-image-6.1.0-56-amd64\tiF \nlinux-image-amd64\tiU \n"
+    text += "broken\tiH \n\nodd\n"
+    kernels = ("linux-image-6.1.0-56-amd64", "linux-image-amd64")
+    assert states.parse_installed_packages(text) == {"gcc", "make", *kernels}
+    assert states.parse_unconfigured_kernels(text + "gcc-13\tiU \n") == kernels
 
 
 @pytest.mark.parametrize(

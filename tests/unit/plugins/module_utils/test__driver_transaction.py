@@ -95,6 +95,13 @@ def test_the_way_back_is_kept_before_anything_is_touched() -> None:
     assert order[-1] == "commit"
 
 
+def test_a_kernel_that_the_old_driver_is_too_old_for_is_not_built_for_on_the_way_back() -> None:
+    state = former()
+    held = dataclasses.replace(state, kernels=(*state.kernels, kernel("6.8.0-99-generic", module=None)))
+    begin = next(step for step in plan_driver(held, wanted()).steps if step.action == "begin")
+    assert begin.params["origin"] == {**FORMER, "ignored_kernels": ["6.8.0-99-generic"]}
+
+
 def test_an_open_account_is_closed_even_where_nothing_else_is_to_be_done() -> None:
     assert actions(good(journal=journal(Phase.REPLACING))) == ["commit"]
     assert actions(good(journal=journal(Phase.DONE))) == []
