@@ -22,6 +22,9 @@ UNIT = f"/etc/systemd/system/{UNIT_NAME}"
 # run-parts(8) takes them by name: after zz-update-grub, and after dkms, which builds for a kernel in the first and,
 # where the headers come later, in the second.
 HOOKS = tuple(f"/etc/kernel/{moment}.d/zzz-gpulab-kernel-gate" for moment in ("postinst", "header_postinst", "postrm"))
+# apt.conf(5): what apt runs after dpkg, however that has ended. A module that DKMS cannot build ends the hooks above
+# before ours (run-parts stops at the first that fails), and leaves the kernel's packages half configured.
+AFTER_DPKG = "/etc/apt/apt.conf.d/99gpulab-kernel-gate"
 SELECTION = "/etc/default/grub.d/99-gpulab-kernel.cfg"
 MESSAGE = "/etc/motd.d/50-gpulab-kernel"
 FACT = "/etc/ansible/facts.d/gpulab_kernel.fact"
@@ -33,6 +36,10 @@ _HOOK = f"""\
 #!/bin/sh
 # Written by gpulab (role kernel_gate); changes are overwritten. A kernel is installed in any case.
 [ -x {PROGRAM} ] && {PROGRAM} --hook || true
+"""
+_AFTER_DPKG = f"""\
+// Written by gpulab (role kernel_gate); changes are overwritten.
+DPkg::Post-Invoke {{ "[ -x {PROGRAM} ] && {PROGRAM} --hook || true"; }};
 """
 _UNIT = f"""\
 # Written by gpulab (role kernel_gate); changes are overwritten.
@@ -80,9 +87,12 @@ class KernelGate:
         start = "#!/usr/bin/python3\n"
         return {PROGRAM: start + self.program, **dict.fromkeys(HOOKS, _HOOK)}
 
+    def _wanted(self, *, systemd: bool) -> dict[str, str]:
+        return {**self._programs, AFTER_DPKG: _AFTER_DPKG, **({UNIT: _UNIT} if systemd else {})}
+
     def read(self, host: Host) -> GateState:
         """Read the files, and let the program look where it is the wanted one."""
-        paths = (*self._programs, UNIT, SELECTION, MESSAGE, FACT)
+        paths = (*self._wanted(systemd=True), SELECTION, MESSAGE, FACT)
         files = {path: host.read_text(path) for path in paths}
         modes = {path: found.mode for path in self._programs if (found := host.status(path))}
         as_wanted = self.present and files[PROGRAM] == self._programs[PROGRAM]
@@ -102,13 +112,13 @@ class KernelGate:
         before: dict[str, t.Any] = {**shown, "enabled": state.enabled}
         if not steps:
             return Plan((), before, before)
-        texts = {**dict.fromkeys(HOOKS, _HOOK), **({UNIT: _UNIT} if state.systemd else {})}
-        wanted = {path: text.splitlines() for path, text in texts.items()}
+        texts = self._wanted(systemd=state.systemd)
+        wanted = {path: text.splitlines() for path, text in texts.items() if path != PROGRAM}
         after = {**before, **wanted, "enabled": state.systemd} if self.present else {"enabled": False}
         return Plan(tuple(steps), before, after)
 
     def _present(self, state: GateState) -> list[Step]:
-        wanted = {**self._programs, UNIT: _UNIT} if state.systemd else self._programs
+        wanted = self._wanted(systemd=state.systemd)
         outdated = [
             path
             for path, text in wanted.items()
@@ -132,8 +142,8 @@ class KernelGate:
         log = log_path(self.name)
         if step.action == "write":
             path = step.params["path"]
-            programs = self._programs
-            host.write_text(path, programs.get(path, _UNIT), mode=0o755 if path in programs else 0o644)
+            mode = 0o755 if path in self._programs else 0o644
+            host.write_text(path, self._wanted(systemd=True)[path], mode=mode)
         elif step.action == "remove":
             host.remove(step.params["path"])
             if not host.listdir(_DIRECTORY):
@@ -186,4 +196,15 @@ def _failed(found: str) -> OperatorError:
     )
 
 
-__all__ = ["FACT", "HOOKS", "MESSAGE", "PROGRAM", "SELECTION", "UNIT", "UNIT_NAME", "GateState", "KernelGate"]
+__all__ = [
+    "AFTER_DPKG",
+    "FACT",
+    "HOOKS",
+    "MESSAGE",
+    "PROGRAM",
+    "SELECTION",
+    "UNIT",
+    "UNIT_NAME",
+    "GateState",
+    "KernelGate",
+]

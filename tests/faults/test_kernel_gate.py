@@ -56,6 +56,23 @@ def test_a_broken_gate_lets_packages_through_and_is_repaired(fresh_host: LabHost
     assert fresh_host.apply("kernel_gate").changed == 0
 
 
+def test_a_kernel_package_that_fails_is_looked_at_all_the_same(fresh_host: LabHost) -> None:
+    """A build that fails in DKMS ends the kernel's hooks before the gate's; apt then has it look."""
+    fresh_host.apply("kernel_gate")
+    fresh_host.sh(f"""mkdir -p {PROVEN.rsplit("/", 1)[0]} && echo '{{"version": "999.99.99"}}' > {PROVEN}""")
+    fields = ("Package: linux-image-9.9.9", "Version: 1", "Architecture: all", "Maintainer: lab", "Description: broken")
+    control = "\\n".join(fields)
+    fresh_host.sh(
+        f"cd /root && mkdir -p broken/DEBIAN && printf '{control}\\n' > broken/DEBIAN/control && "
+        "printf '#!/bin/sh\\nexit 11\\n' > broken/DEBIAN/postinst && chmod 755 broken/DEBIAN/postinst && "
+        "dpkg-deb -b broken"
+    )
+    failed = fresh_host.sh("apt-get -q install --yes ./root/broken.deb 2>&1", check=False)
+    assert failed.returncode != 0, failed.stdout
+    assert "gpulab kernel gate: kernel " in failed.stdout
+    assert json.loads(fresh_host.sh("cat /etc/ansible/facts.d/gpulab_kernel.fact").stdout)["state"] == "stranded"
+
+
 def test_removal_leaves_no_trace(fresh_host: LabHost) -> None:
     before = fresh_host.sh(FILES).stdout
     fresh_host.apply("kernel_gate")
