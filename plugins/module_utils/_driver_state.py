@@ -240,11 +240,13 @@ def driver_libraries(names: t.Iterable[str]) -> tuple[tuple[str, str], ...]:
 
 
 def parse_installed_packages(text: str) -> frozenset[str]:
-    """Return those whose files are there, from dpkg-query's columns Package and db:Status-Abbrev (dpkg-query(1)).
+    """Return those that can be used, from dpkg-query's columns Package and db:Status-Abbrev (dpkg-query(1)).
 
-    A kernel and its headers that DKMS could not build for stay half configured: apt would only fail on them again.
+    A kernel and its headers that DKMS could not build for stay half configured, and count: apt would only fail on them
+    again. Anything else that is unpacked alone is what a run left that was killed in its packages: apt finishes it.
     """
-    return frozenset(name for name, status in _packages(text) if status in "UFWti")
+    kernels = parse_unconfigured_kernels(text)
+    return frozenset(name for name, status in _packages(text) if status in "Wti" or name in kernels)
 
 
 def parse_unconfigured_kernels(text: str) -> tuple[str, ...]:

@@ -161,13 +161,13 @@ def test_libraries_that_carry_a_driver_version() -> None:
     )
 
 
-def test_installed_packages_are_those_whose_files_are_there() -> None:
+def test_installed_packages_are_those_that_can_be_used() -> None:
     """The two kernel packages as dpkg of Debian 12 left them, when DKMS could not build for a new kernel."""
     text = "gcc\tii \nnvidia-driver-535\trc \nmake\thi \nlinux-image-6.1.0-56-amd64\tiF \nlinux-image-amd64\tiU \n"
-    text += "broken\tiH \n\nodd\n"
+    text += "dkms\tiU \ngcc-13\tiF \nman-db\tit \nbroken\tiH \n\nodd\n"
     kernels = ("linux-image-6.1.0-56-amd64", "linux-image-amd64")
-    assert states.parse_installed_packages(text) == {"gcc", "make", *kernels}
-    assert states.parse_unconfigured_kernels(text + "gcc-13\tiU \n") == kernels
+    assert states.parse_installed_packages(text) == {"gcc", "make", "man-db", *kernels}
+    assert states.parse_unconfigured_kernels(text) == kernels
 
 
 @pytest.mark.parametrize(
