@@ -42,7 +42,6 @@ def plan_change(state: DriverState, wanted: Wanted, *, back: bool = False) -> li
     else:
         steps += [_build(kernel, reason) for kernel, reason in kernels.items()]
     steps += [] if install else _clean_up(state, wanted)
-    steps += [] if back else _configure(state)
     touched = install or bool(kernels) or files.MODPROBE in findings.outdated_files(state, wanted)
     steps += initramfs_steps(state, touched=touched)
     if install:
@@ -62,12 +61,6 @@ def fetch_step(wanted: Wanted) -> list[Step]:
 def _packages(state: DriverState, wanted: Wanted) -> list[Step]:
     missing = findings.missing_packages(state, wanted)
     return [Step("packages", f"Install packages: {', '.join(missing)}", {"names": list(missing)})] if missing else []
-
-
-def _configure(state: DriverState) -> list[Step]:
-    """Let dpkg finish kernels that waited for modules: only then they have an initramfs and GRUB knows them."""
-    names = ", ".join(state.unconfigured)
-    return [Step("configure", f"Finish the installation of {names}")] if names else []
 
 
 def _extract(state: DriverState, wanted: Wanted) -> list[Step]:
@@ -226,9 +219,22 @@ def initramfs_steps(state: DriverState, *, touched: bool) -> list[Step]:
     return [Step("initramfs", title)] if touched and held else []
 
 
+def configure_step(state: DriverState, wanted: Wanted) -> list[Step]:
+    """Let dpkg finish kernels that waited for modules: only then they have an initramfs and GRUB knows them.
+
+    Where only an excepted kernel waits, nothing has been built for it, and dpkg would fail on it again.
+    """
+    served = tuple(kernel.release for kernel in findings.served_kernels(state, wanted))
+    excepted = any(name.endswith(wanted.ignored_kernels) for name in state.unconfigured)
+    if not state.unconfigured or (excepted and not any(name.endswith(served) for name in state.unconfigured)):
+        return []
+    return [Step("configure", f"Finish the installation of {', '.join(state.unconfigured)}")]
+
+
 __all__ = [
     "PREPARING",
     "WORK",
+    "configure_step",
     "fetch_step",
     "file_steps",
     "initramfs_steps",

@@ -13,6 +13,7 @@ from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_
 from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_transaction as transaction
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_change import (
     PREPARING,
+    configure_step,
     fetch_step,
     file_steps,
     initramfs_steps,
@@ -50,7 +51,8 @@ def _present(state: DriverState, wanted: Wanted) -> list[Step]:
     begun = [transaction.begin(state, wanted)] if install else []
     noted = transaction.commit(state, wanted, install=install, load=load)
     fetched = fetch_step(wanted) if noted and not install and not transaction.is_kept(state, wanted) else []
-    return [*fetched, *prepared, *begun, *change[len(prepared) :], *noted]
+    # Last: whatever keeps dpkg from it, it may be a module of somebody else, does not speak against this driver.
+    return [*fetched, *prepared, *begun, *change[len(prepared) :], *noted, *configure_step(state, wanted)]
 
 
 def plan_settled(state: DriverState | None, wanted: Wanted) -> Plan:
