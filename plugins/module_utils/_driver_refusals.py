@@ -12,8 +12,8 @@ from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_state import DriverState
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_wanted import Wanted
 from ansible_collections.gpulab.workstation.plugins.module_utils._gpu_facts import (
+    DRIVER_PACKAGES_READ,
     LINKER_READ,
-    PACKAGES_READ,
     modinfo_read,
 )
 from ansible_collections.gpulab.workstation.plugins.module_utils._host_facts import Place
@@ -85,7 +85,7 @@ def unread_refusals(state: DriverState, wanted: Wanted, *, packages: bool = True
     """
     commands = {
         states.DKMS_READ: "dkms status",
-        PACKAGES_READ: "dpkg-query -W",
+        DRIVER_PACKAGES_READ: "dpkg-query -W",
         states.OWNERS_READ: "dpkg-query --search",
     }
     if wanted.present:

@@ -23,7 +23,7 @@ DRIVER_PACKAGES = (
 )
 # How failed reads are called that decide about a driver.
 LINKER_READ = "libraries known to the linker"
-PACKAGES_READ = "installed packages"
+DRIVER_PACKAGES_READ = "installed packages"
 LIBRARIES = ("libcuda.so.1", "libnvidia-ml.so.1", "libnvidia-ptxjitcompiler.so.1", "libnvidia-nvvm.so.4")
 
 # Beside a driver, not in place of one: a wild card must not take these along.
@@ -251,11 +251,11 @@ def is_nvidia_device(path: str) -> bool:
 __all__ = [
     "CONFLICTING_MODULES",
     "DRIVER_PACKAGES",
+    "DRIVER_PACKAGES_READ",
     "GPU_CLASSES",
     "LIBRARIES",
     "LINKER_READ",
     "NVIDIA",
-    "PACKAGES_READ",
     "ConflictingModule",
     "DisplayDevice",
     "DriverModule",
