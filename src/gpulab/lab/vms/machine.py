@@ -128,17 +128,22 @@ def create(directory: Path, spec: Spec, image: Path) -> Machine:
     new_disk(machine)
     if spec.secure_boot:
         firmware.new_nvram(directory / firmware.NVRAM)
-    _write(directory / STATE, json.dumps({"port": machine.port, "spec": asdict(spec), "image": str(image)}) + "\n")
+    return _noted(machine)
+
+
+def _noted(machine: Machine) -> Machine:
+    """Note what a machine is, last: one that was killed while it was made is none."""
+    noted = {"port": machine.port, "spec": asdict(machine.spec), "image": str(machine.image)}
+    _write(machine.directory / STATE, json.dumps(noted) + "\n")
     return machine
 
 
 def clone(source: Machine, directory: Path) -> Machine:
     """Make a machine of the same kind that starts from another's disk as it is now; that one has to be off."""
-    made = create(directory, source.spec, source.image)
-    shutil.copy(source.directory / DISK, directory / DISK)
-    if source.spec.secure_boot:
-        shutil.copy(source.directory / firmware.NVRAM, directory / firmware.NVRAM)
-    return made
+    directory.mkdir(parents=True, exist_ok=True)
+    for name in (DISK, *((firmware.NVRAM,) if source.spec.secure_boot else ())):
+        shutil.copy(source.directory / name, directory / name)
+    return _noted(Machine(directory, _free_port(), source.spec, source.image))
 
 
 def asdict(spec: Spec) -> dict[str, t.Any]:
