@@ -165,12 +165,7 @@ class DriverLayers:
 
     def tree(self, host: DriverHost) -> dict[str, str]:
         """Return every file of a host with all that has to be the same."""
-        found = json.loads(self.sh(host, f"python3 -B /{STOCK}/tree.py {self.since}"))
-        return {
-            path: re.sub(r" [0-9a-f]{64}$", "", told) if _NO_CONTENT.fullmatch(path) else told
-            for path, told in found.items()
-            if not _NOT_COMPARED.fullmatch(path)
-        }
+        return comparable(json.loads(self.sh(host, f"python3 -B /{STOCK}/tree.py {self.since}")))
 
     def drift(self, host: DriverHost) -> tuple[str, str]:
         """Return outcome and words of gpu_verify's check on a host."""
@@ -184,10 +179,19 @@ class DriverLayers:
         return found
 
 
+def comparable(found: t.Mapping[str, str]) -> dict[str, str]:
+    """Return what tree.py has printed, without what differs from run to run and says nothing."""
+    return {
+        path: re.sub(r" [0-9a-f]{64}$", "", told) if _NO_CONTENT.fullmatch(path) else told
+        for path, told in found.items()
+        if not _NOT_COMPARED.fullmatch(path)
+    }
+
+
 def differences(one: dict[str, str], other: dict[str, str]) -> list[str]:
     """Return the files that differ, as ``diff`` would."""
     changed = sorted(path for path in one.keys() | other.keys() if one.get(path) != other.get(path))
     return [f"{path}: {one.get(path, 'not there')} | {other.get(path, 'not there')}" for path in changed]
 
 
-__all__ = ["INSTALL", "NEW", "NEXT", "OLD", "REFUSING", "STOCK", "Change", "DriverLayers", "differences"]
+__all__ = ["INSTALL", "NEW", "NEXT", "OLD", "REFUSING", "STOCK", "Change", "DriverLayers", "comparable", "differences"]

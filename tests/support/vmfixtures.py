@@ -1,20 +1,55 @@
 # Copyright: (c) 2026, gpulab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What tests on virtual machines share: a lab for the whole run, machines by kind, kept for the tests of a file."""
+"""What tests on virtual machines share: a lab for the whole run, machines by kind, kept for the tests of a file.
+
+One machine goes from nouveau to the driver for all of them, as site.yml does it; others start from a copy of its disk.
+"""
 
 from __future__ import annotations
 
+import json
 import os
+import typing as t
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from labhost import LabHost
+from labhost import LabHost, Playbook, PlayResult
 
-from gpulab.lab import Lab, VmSpec
+from gpulab.lab import Lab, VmSpec, overlay, ssh
 
 NewMachine = Callable[..., LabHost]
+DRIVER_PARTS = "host_preflight,gpu_driver,kernel_gate,host_restart"
+LIMIT_S = 3600  # emulation is slow; what hangs is ended by the limits of roles and modules long before
+LOOK = """uname -r; echo ---
+lsmod | cut -d' ' -f1; echo ---
+cat /proc/driver/nvidia/version /sys/module/nvidia/version /sys/module/nvidia_drm/parameters/modeset 2> /dev/null
+echo ---
+lsinitramfs /boot/initrd.img-$(uname -r)"""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a machine's own tools say of its driver."""
+
+    kernel: str
+    loaded: frozenset[str]
+    driver: str
+    initramfs: str
+
+
+@dataclass(frozen=True)
+class FirstInstallation:
+    """A new machine before and after its first run, and what the second one did; it is off now, for copies."""
+
+    name: str
+    before: Look
+    first: PlayResult
+    restarts: int
+    after: Look
+    second: PlayResult | None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -33,11 +68,14 @@ def lab() -> Iterator[Lab]:
 
 @pytest.fixture(scope="module")
 def new_machine(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[NewMachine]:
-    """Start machines of a kind by name; they go when the file's tests are done. A start takes a minute."""
+    """Start machines of a kind by name; they go when the file's tests are done. A start takes half a minute.
+
+    They have the generic kernel, so that one image serves most tests.
+    """
     names: list[str] = []
 
     def start(name: str, **spec: object) -> LabHost:
-        lab.add_vm(name, VmSpec(**spec))  # type: ignore[arg-type]
+        lab.add_vm(name, VmSpec(**{"flavour": "generic", **spec}))  # type: ignore[arg-type]
         names.append(name)
         directory: Path = tmp_path_factory.mktemp(name)
         return LabHost(lab, name, directory)
@@ -47,11 +85,94 @@ def new_machine(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         lab.remove_host(name)
 
 
+def look(machine: LabHost) -> Look:
+    """Look at a machine past the project's own code."""
+    kernel, loaded, driver, initramfs = machine.sh(LOOK).stdout.split("---\n")
+    return Look(kernel.strip(), frozenset(loaded.split()), driver, initramfs)
+
+
+def provision(machine: LabHost, *, parts: str = DRIVER_PARTS, **variables: t.Any) -> Playbook:
+    """Start the parts of site.yml that deal with the driver on one machine."""
+    target = ["-i", str(machine.lab.inventory), "site.yml", "-l", machine.name, "--tags", parts, "--diff"]
+    return Playbook([*target, "-e", json.dumps(variables)], machine.directory / "record.jsonl")
+
+
+def driver_version() -> str:
+    """Return the version that the lab's stack has; tests may have added others to the lab."""
+    return overlay.versions()["driver"]
+
+
+def accept_host_key(lab: Lab, name: str) -> None:
+    """Note a reinstalled machine's new host key as known, as somebody who has read it at the console would."""
+    found = lab.fleet.machine(name)
+    known = lab.directory / "known_hosts"
+    others = ssh.parse_known_hosts(known.read_text())
+    known.write_text(ssh.known_hosts({**others, found.port: [found.starts()[-1].host_key]}))
+
+
+def release(lab: Lab, version: str) -> dict[str, t.Any]:
+    """Return the entry that the catalogue would have of another version of the driver."""
+    found = lab.add_standin("driver", version)
+    return {
+        "version": found.version, "flavour": "open", "file": found.file, "size": found.size, "sha256": found.sha256,
+        "sources": [found.url(lab.depot_url)], "standin": True,
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def installation(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FirstInstallation]:
+    """Bring a machine with nouveau to the driver, once for all tests."""
+    name = "vm-fresh"
+    lab.add_vm(name, VmSpec(flavour="generic"))
+    machine = LabHost(lab, name, tmp_path_factory.mktemp(name))
+    before, starts = look(machine), len(lab.fleet.machine(name).starts())
+    first = provision(machine).wait(LIMIT_S)
+    restarts = len(lab.fleet.machine(name).starts()) - starts
+    after = look(machine)
+    second = provision(machine).wait(LIMIT_S) if first.rc == 0 else None
+    lab.power_off(name)
+    yield FirstInstallation(name, before, first, restarts, after, second)
+    lab.remove_host(name)
+
+
+@pytest.fixture(scope="module")
+def driven_machine(
+    lab: Lab, installation: FirstInstallation, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[NewMachine]:
+    """Start copies of the machine that has got its driver; they go when the file's tests are done."""
+    names: list[str] = []
+
+    def start(name: str) -> LabHost:
+        assert installation.first.rc == 0, "no machine has got a driver"
+        lab.clone_vm(installation.name, name)
+        names.append(name)
+        return LabHost(lab, name, tmp_path_factory.mktemp(name))
+
+    yield start
+    for name in names:
+        lab.remove_host(name)
+
+
 def build_modules(lab: Lab, host: LabHost) -> None:
     """Have the stand-in's open modules in /root/driver/kernel-open, built by the kernel's own compiler."""
-    [driver] = [standin for standin in lab.standins if standin.kind == "driver"]
+    [driver] = [known for known in lab.standins if (known.kind, known.version) == ("driver", driver_version())]
     host.put(lab.depot_dir / "files" / driver.file, "/root/driver.run")
     host.sh("cd /root && sh driver.run -x --target driver && make -C driver/kernel-open -j2 modules > build.log")
 
 
-__all__ = ["NewMachine", "build_modules", "lab", "new_machine", "pytest_collection_modifyitems"]
+__all__ = [
+    "FirstInstallation",
+    "Look",
+    "NewMachine",
+    "accept_host_key",
+    "build_modules",
+    "driven_machine",
+    "driver_version",
+    "installation",
+    "lab",
+    "look",
+    "new_machine",
+    "provision",
+    "pytest_collection_modifyitems",
+    "release",
+]

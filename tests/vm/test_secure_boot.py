@@ -5,26 +5,32 @@
 
 from __future__ import annotations
 
+import typing as t
+
 import pytest
 from labhost import LabHost
-from vmfixtures import NewMachine, build_modules
+from vmfixtures import LIMIT_S, NewMachine, accept_host_key, build_modules, look, provision
 
+from gpulab.commands.signing_key import make_pair
 from gpulab.lab import Lab
 
 PASSWORD = "gpulab-lab"  # noqa: S105  # of a machine that lives for this test
-MAKE_KEYS = """cd /root && for name in lab other; do
-openssl req -new -x509 -newkey rsa:2048 -nodes -days 3650 -subj "/CN=$name/" -outform DER -out $name.der \\
-    -keyout $name.key
-done"""
+OWNER = "lab of the tests"
+OTHER = "openssl req -new -x509 -newkey rsa:2048 -nodes -subj /CN=other/ -outform DER -out other.der -keyout other.key"
+PARTS = "host_preflight,module_signing,gpu_driver,kernel_gate,host_restart"
+SIGNERS = "for module in nvidia nvidia-uvm nvidia-modeset nvidia-drm; do modinfo -F signer $module; done"
 
 
 @pytest.fixture(scope="module")
-def machine(lab: Lab, new_machine: NewMachine) -> LabHost:
-    """Have a machine with Secure Boot on, built modules and two key pairs."""
-    host = new_machine("vm-secure", secure_boot=True)
-    build_modules(lab, host)
-    host.sh(MAKE_KEYS)
-    return host
+def machine(new_machine: NewMachine) -> LabHost:
+    return new_machine("vm-secure", flavour="cloud", secure_boot=True)
+
+
+@pytest.fixture(scope="module")
+def signing() -> dict[str, t.Any]:
+    """Return the lab's variables as `gpulab signing-key` makes them."""
+    key, certificate = make_pair(OWNER)
+    return {"gpulab_signing": {"key": key, "certificate": certificate, "password": PASSWORD}}
 
 
 def load(host: LabHost, key: str = "") -> str:
@@ -34,23 +40,43 @@ def load(host: LabHost, key: str = "") -> str:
     return host.sh(command, check=False).stderr
 
 
-def test_secure_boot_is_on(machine: LabHost) -> None:
+def test_it_is_enforced(lab: Lab, machine: LabHost) -> None:
     assert machine.sh("mokutil --sb-state").stdout == "SecureBoot enabled\n"
     assert "[integrity]" in machine.sh("cat /sys/kernel/security/lockdown").stdout
-
-
-def test_an_unsigned_module_is_refused(machine: LabHost) -> None:
+    build_modules(lab, machine)
+    machine.sh(f"cd /root && {OTHER}")
     assert "Key was rejected by service" in load(machine)
-
-
-def test_an_enrolled_key_outlives_a_reinstallation(lab: Lab, machine: LabHost) -> None:
-    assert "Key was rejected by service" in load(machine, "lab")
-    machine.sh(f"printf '%s\\n%s\\n' {PASSWORD} {PASSWORD} | mokutil --import /root/lab.der")
-    lab.visit_console(machine.name, PASSWORD)
-    assert load(machine, "lab") == ""
-    machine.sh("rmmod nvidia")
     assert "Key was rejected by service" in load(machine, "other")
-    certificate = machine.sh("base64 -w0 /root/lab.der").stdout
+
+
+def test_the_run_asks_for_one_visit_to_the_console(machine: LabHost, signing: dict[str, t.Any]) -> None:
+    asked = provision(machine, parts=PARTS, **signing).wait(LIMIT_S)
+    assert asked.rc == 2, asked.stdout
+    assert "console" in asked.message
+    assert machine.sh("mokutil --list-new").stdout.count("SHA1 Fingerprint") == 1
+    assert machine.sh("test -e /var/lib/nvidia/log", check=False).returncode == 1, "a driver that cannot be loaded"
+
+
+def test_after_it_the_driver_is_signed_and_loaded(lab: Lab, machine: LabHost, signing: dict[str, t.Any]) -> None:
+    lab.visit_console(machine.name, PASSWORD)
+    done = provision(machine, parts=PARTS, **signing).wait(LIMIT_S)
+    assert done.rc == 0, done.stdout
+    assert "nvidia_drm" in look(machine).loaded
+    machine.sh("rmmod nvidia_drm nvidia_modeset nvidia_uvm nvidia", check=False)
+    assert "Key was rejected by service" in load(machine, "other")
+    machine.sh("modprobe nvidia-drm")
+    assert set(machine.sh(SIGNERS).stdout.splitlines()) == {OWNER}
+    again = provision(machine, parts=PARTS, **signing).wait(LIMIT_S)
+    assert (again.rc, again.changed) == (0, 0), again.stdout
+
+
+def test_the_firmware_keeps_the_key_through_a_reinstallation(
+    lab: Lab, machine: LabHost, signing: dict[str, t.Any]
+) -> None:
     lab.reinstall(machine.name)
-    known = machine.sh(f"echo {certificate} | base64 -d > /root/lab.der; mokutil --test-key /root/lab.der", check=False)
-    assert "is already enrolled" in known.stdout
+    assert machine.sh("test -e /var/lib/dkms/mok.pub", check=False).returncode == 1
+    accept_host_key(lab, machine.name)
+    known = provision(machine, parts="module_signing", **signing).wait(LIMIT_S)
+    assert known.rc == 0, known.stdout
+    outcomes = [task["result"].get("outcome") for task in known.tasks]
+    assert "enrolled" in outcomes

@@ -1,0 +1,119 @@
+# Copyright: (c) 2026, gpulab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Changes between two versions on a machine whose kernel has one of them loaded, and removal."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+
+import pytest
+from labhost import LabHost
+from vmfixtures import LIMIT_S, NewMachine, look, provision, release
+
+from gpulab.lab import Lab
+
+NEW = "595.45.04"
+# A kernel that refuses the new version's module and no other's.
+REFUSE = f"""cat > /usr/local/sbin/refusing << 'END'
+#!/bin/sh
+case $(modinfo -F version nvidia) in {NEW}) echo 'could not insert nvidia: No such device' >&2; exit 1 ;; esac
+exec modprobe --ignore-install nvidia
+END
+chmod 0755 /usr/local/sbin/refusing
+echo 'install nvidia /usr/local/sbin/refusing' > /etc/modprobe.d/refusing.conf"""
+HOLDER = """mknod /dev/nvidiactl c 195 255
+systemd-run --quiet --unit job --property StandardInput=file:/dev/nvidiactl sleep 3600"""
+
+
+@pytest.fixture(scope="module")
+def machine(driven_machine: NewMachine) -> LabHost:
+    """Have a machine with a driver whose kernel will not take the next one."""
+    host = driven_machine("vm-upgrade")
+    host.sh(REFUSE)
+    return host
+
+
+@pytest.fixture(scope="module")
+def new(lab: Lab) -> dict[str, t.Any]:
+    return release(lab, NEW)
+
+
+def loaded(machine: LabHost) -> str:
+    return machine.sh("cat /sys/module/nvidia/version", check=False).stdout.strip()
+
+
+def starts(lab: Lab, machine: LabHost) -> int:
+    return len(lab.fleet.machine(machine.name).starts())
+
+
+def account(machine: LabHost) -> dict[str, t.Any]:
+    told: dict[str, t.Any] = json.loads(machine.sh("cat /var/lib/gpulab/driver/transaction.json").stdout)
+    return told
+
+
+def test_a_driver_whose_modules_do_not_load_is_put_back_at_once(
+    lab: Lab, machine: LabHost, new: dict[str, t.Any]
+) -> None:
+    old, before = loaded(machine), starts(lab, machine)
+    failed = provision(machine, gpu_driver_release=new).wait(LIMIT_S)
+    assert failed.failed == 1, failed.stdout
+    assert "No such device" in failed.message
+    assert f"Driver {old} (open) was put back; the host works as before" in failed.message
+    assert (loaded(machine), starts(lab, machine)) == (old, before)
+    told = account(machine)
+    assert (told["phase"], told["target"]["version"], told["put_back"]) == ("rolled_back", NEW, old)
+
+
+def test_a_job_on_the_gpu_keeps_its_driver(machine: LabHost, new: dict[str, t.Any]) -> None:
+    old = loaded(machine)
+    machine.sh(HOLDER)
+    refused = provision(machine, gpu_driver_release=new).wait(LIMIT_S)
+    assert refused.failed == 1, refused.stdout
+    assert "the loaded NVIDIA module has to go, but here are: sleep (pid " in refused.message
+    assert "Nothing has been changed." in refused.message
+    assert machine.sh("systemctl is-active job").stdout == "active\n"
+    assert loaded(machine) == old
+
+
+def test_a_driver_that_a_restart_does_not_bring_is_put_back(lab: Lab, machine: LabHost, new: dict[str, t.Any]) -> None:
+    """The job is still there: the new driver is installed beside the loaded one, and the restart is forced."""
+    old, before = loaded(machine), starts(lab, machine)
+    failed = provision(machine, gpu_driver_release=new, gpu_driver_allow_running=True, host_restart_force=True)
+    ended = failed.wait(LIMIT_S)
+    assert ended.rc != 0, ended.stdout
+    assert "No such device" in ended.stdout
+    assert f"Driver {old} (open) was put back" in ended.stdout
+    assert starts(lab, machine) == before + 1  # the old module could be loaded without another one
+    assert loaded(machine) == old
+    told = account(machine)
+    assert (told["phase"], told["put_back"]) == ("rolled_back", old)
+    held = provision(machine, gpu_driver_release=new).wait(LIMIT_S)
+    assert held.failed == 1
+    assert f"driver {NEW} (open) failed on this host after a restart" in held.message
+
+
+def test_an_upgrade_needs_no_restart_where_nobody_uses_the_card(
+    lab: Lab, machine: LabHost, new: dict[str, t.Any]
+) -> None:
+    machine.sh("rm /etc/modprobe.d/refusing.conf")
+    before = starts(lab, machine)
+    upgraded = provision(machine, gpu_driver_release=new, gpu_driver_retry=True).wait(LIMIT_S)
+    assert upgraded.rc == 0, upgraded.stdout
+    assert (loaded(machine), starts(lab, machine)) == (NEW, before)
+    again = provision(machine, gpu_driver_release=new).wait(LIMIT_S)
+    assert (again.rc, again.changed) == (0, 0), again.stdout
+
+
+def test_removal_gives_the_screen_back_to_nouveau(machine: LabHost, new: dict[str, t.Any]) -> None:
+    absent = {"gpu_driver_state": "absent", "kernel_gate_state": "absent"}
+    removed = provision(machine, gpu_driver_release=new, **absent).wait(LIMIT_S)
+    assert removed.rc == 0, removed.stdout
+    seen = look(machine)
+    assert "nouveau" in seen.loaded
+    assert not [name for name in seen.loaded if name.startswith("nvidia")]
+    assert machine.sh("dkms status").stdout == ""
+    assert "50-gpulab-nvidia.conf" not in seen.initramfs
+    found = machine.sh("find / -xdev -iname '*nvidia*' -path '*modprobe.d*' -o -xdev -name 'nvidia*.ko*'").stdout
+    assert [path for path in found.splitlines() if "/kernel/" not in path] == []
