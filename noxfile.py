@@ -23,7 +23,7 @@ VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 BY_LINT = ("pep8", "pylint", "pslint", "shellcheck", "yamllint")  # what ruff and yamllint look at, in a style of ours
 
 nox.options.default_venv_backend = "none"
-nox.options.sessions = ["lint", "typing", "unit", "installer", "molecule", "faults", "site"]
+nox.options.sessions = ["lint", "typing", "unit", "installer", "molecule", "faults", "site", "machines"]
 os.environ["PATH"] = f"{ROOT / '.venv' / 'bin'}:{os.environ['PATH']}"
 os.environ["MOLECULE_GLOB"] = "molecule/*/molecule.yml"
 os.environ["ANSIBLE_HOME"] = str(ROOT / ".ansible")
@@ -75,8 +75,14 @@ def site(session: nox.Session) -> None:
 
 
 @nox.session
+def machines(session: nox.Session) -> None:
+    """Virtual machines for every run: start them, cut their power, reinstall them, load modules."""
+    _pytest(session, "machines", "tests/vm", "-m", "quick_vm")
+
+
+@nox.session
 def vm(session: nox.Session) -> None:
-    """Virtual machines with kernels of their own, and what takes too long for every run; `-- -m quick_vm`: less."""
+    """Virtual machines with kernels of their own, and what takes too long for every run."""
     _pytest(session, "vm", "tests/vm", "tests/faults", "-m", "vm or whole")
 
 

@@ -19,9 +19,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / ".test-results"
-LANES = (("lint", "typing", "unit", "installer", "faults"), ("molecule", "site"))
+LANES = (("lint", "typing", "unit", "installer", "faults"), ("molecule", "site", "machines"))
 # Whole machines share two cores here: what fails there is run once more, alone, and the account says so.
-ON_HOSTS = ("installer", "faults", "site")
+ON_HOSTS = ("installer", "faults", "site", "machines")
 
 
 @dataclass(frozen=True)
