@@ -43,7 +43,7 @@ def plan_change(state: DriverState, wanted: Wanted, *, back: bool = False) -> li
         steps += [_build(kernel, reason) for kernel, reason in kernels.items()]
     steps += [] if install else _clean_up(state, wanted)
     touched = install or bool(kernels) or files.MODPROBE in findings.outdated_files(state, wanted)
-    steps += initramfs_steps(state, touched=touched)
+    steps += initramfs_steps(state, wanted, touched=touched)
     if install:
         steps.append(Step("prove", f"Prove that {wanted.title} is whole, and note it"))
     to_load = install or state.gpu.driver_loaded is None
@@ -208,8 +208,8 @@ def _serves(state: DriverState, wanted: Wanted) -> bool:
     return findings.can_load_now(state, wanted) and findings.is_loaded(state, wanted)
 
 
-def initramfs_steps(state: DriverState, *, touched: bool) -> list[Step]:
-    stale = findings.stale_initramfs(state)
+def initramfs_steps(state: DriverState, wanted: Wanted, *, touched: bool) -> list[Step]:
+    stale = findings.stale_initramfs(state, wanted)
     if stale:
         told = "; ".join(f"{kernel}: {reason}" for kernel, reason in stale.items())
         return [Step("initramfs", f"Update the initramfs: {told}")]

@@ -156,13 +156,16 @@ _PRIVATE = {
 }
 
 
-def stale_initramfs(state: DriverState) -> dict[str, str]:
-    """Say whose initramfs would load another driver than the one on disk; images without any are fine."""
+def stale_initramfs(state: DriverState, wanted: Wanted) -> dict[str, str]:
+    """Say whose initramfs would load another driver than the one on disk; images without any are fine.
+
+    Where no driver is wanted, it is one that still keeps nouveau from the card.
+    """
     stale = {}
     for kernel in state.kernels:
         image = kernel.initramfs
         known = modinfo_read(kernel.release) not in state.unread
-        if image and (reason := _stale(image, kernel, state.settings_time, known=known)):
+        if image and (reason := _stale(image, kernel, state, wanted, known=known)):
             stale[kernel.release] = reason
     return stale
 
@@ -172,16 +175,18 @@ def unlisted_initramfs(state: DriverState) -> tuple[str, ...]:
     return tuple(kernel.release for kernel in state.kernels if kernel.initramfs and not kernel.initramfs.listed)
 
 
-def _stale(image: Initramfs, kernel: KernelState, settings_time: float, *, known: bool) -> str:
+def _stale(image: Initramfs, kernel: KernelState, state: DriverState, wanted: Wanted, *, known: bool) -> str:
     nvidia = [name for name in image.modules if name.startswith("nvidia")]
     others = [name for name in image.modules if name.startswith(("nouveau", "nova"))]
-    if others and not image.has_our_settings:
+    if not wanted.present and image.has_our_settings:
+        return "it holds our modprobe settings"
+    if wanted.present and others and not image.has_our_settings:
         return f"it holds {', '.join(others)} and not our modprobe settings"
     if nvidia and kernel.module is None and known:
         return "it holds an NVIDIA module and there is none on disk"
     if nvidia and kernel.module_time > image.modified:
         return "it holds an older NVIDIA module than the one on disk"
-    if image.modules and settings_time > image.modified:
+    if wanted.present and image.modules and state.settings_time > image.modified:
         return "it is older than our modprobe settings"
     return ""
 

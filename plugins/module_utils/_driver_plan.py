@@ -88,7 +88,7 @@ def _absent(state: DriverState, wanted: Wanted) -> list[Step]:
     steps += file_steps(state, wanted)
     if state.account and (steps or state.files.get(files.UNIT)):
         steps.append(Step("account", f"Remove the account {files.ACCOUNT}"))
-    steps += initramfs_steps(state, touched=bool(steps))
+    steps += initramfs_steps(state, wanted, touched=bool(steps))
     if state.cached:
         title = "Remove the drivers' .run from the cache, and the account of them"
         steps.append(Step("caches", title, {"paths": list(state.cached)}))

@@ -110,7 +110,7 @@ def update_initramfs(host: Host, wanted: Wanted, log: str) -> None:
     One that nobody can list may be such a one.
     """
     state = read_driver(host, wanted)
-    for kernel in (*findings.stale_initramfs(state), *findings.unlisted_initramfs(state)):
+    for kernel in (*findings.stale_initramfs(state, wanted), *findings.unlisted_initramfs(state)):
         done = host.run(["update-initramfs", "-u", "-k", kernel], timeout_s=BUILD_LIMIT_S, log=log)
         if not done.ok:
             raise OperatorError(

@@ -32,7 +32,9 @@ def judge_drift(state: DriverState, wanted: Wanted, owners: t.Mapping[str, str])
     """
     installed = f"driver {wanted.version} ({wanted.flavour})"
     wrong = [*_second_drivers(state, wanted), *_layers(state, wanted, owners)]
-    wrong += [f"the initramfs of {kernel}: {reason}" for kernel, reason in findings.stale_initramfs(state).items()]
+    wrong += [
+        f"the initramfs of {kernel}: {reason}" for kernel, reason in findings.stale_initramfs(state, wanted).items()
+    ]
     settings = [f"{path} was changed" for path in findings.outdated_files(state, wanted)]
     if wanted.persistenced and state.systemd and not state.unit_enabled:
         settings.append("nvidia-persistenced.service is not enabled")

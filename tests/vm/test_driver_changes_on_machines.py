@@ -106,10 +106,11 @@ def test_an_upgrade_needs_no_restart_where_nobody_uses_the_card(
     assert (again.rc, again.changed) == (0, 0), again.stdout
 
 
-def test_removal_gives_the_screen_back_to_nouveau(machine: LabHost, new: dict[str, t.Any]) -> None:
+def test_removal_gives_the_screen_back_to_nouveau(lab: Lab, machine: LabHost, new: dict[str, t.Any]) -> None:
     absent = {"gpu_driver_state": "absent", "kernel_gate_state": "absent"}
     removed = provision(machine, gpu_driver_release=new, **absent).wait(LIMIT_S)
     assert removed.rc == 0, removed.stdout
+    lab.reboot(machine.name)
     seen = look(machine)
     assert "nouveau" in seen.loaded
     assert not [name for name in seen.loaded if name.startswith("nvidia")]

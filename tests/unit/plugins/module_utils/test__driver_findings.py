@@ -186,15 +186,23 @@ def test_each_kernels_own_compiler_and_headers_are_needed() -> None:
 def test_which_initramfs_is_stale(modules: tuple[str, ...], ours: bool, modified: float, expected: str) -> None:  # noqa: FBT001
     image = states.Initramfs("/boot/initrd.img", modified, modules, ours)
     state = good(kernels=(kernel(initramfs=image, module_time=10.0),), settings_time=7.0)
-    found = findings.stale_initramfs(state)
+    found = findings.stale_initramfs(state, wanted())
     assert bool(expected) == bool(found)
     assert expected in found.get(KERNEL, "")
 
 
 def test_an_initramfs_must_not_keep_a_removed_module() -> None:
     image = states.Initramfs("/boot/initrd.img", 20.0, ("nvidia",), has_our_settings=True)
-    found = findings.stale_initramfs(good(kernels=(kernel(initramfs=image, module=None),)))
+    found = findings.stale_initramfs(good(kernels=(kernel(initramfs=image, module=None),)), wanted())
     assert "there is none on disk" in found[KERNEL]
+
+
+@pytest.mark.parametrize(("ours", "expected"), [(True, {KERNEL: "it holds our modprobe settings"}), (False, {})])
+def test_without_a_driver_an_initramfs_must_not_keep_nouveau_off(ours: bool, expected: dict[str, str]) -> None:  # noqa: FBT001
+    """As on a virtual machine after a removal: the settings were gone from the disk, and nouveau stayed off."""
+    image = states.Initramfs("/boot/initrd.img", 20.0, ("nouveau",), ours)
+    state = good(kernels=(kernel(initramfs=image, module=None),), files={})
+    assert findings.stale_initramfs(state, wanted(state="absent")) == expected
 
 
 @pytest.mark.parametrize(

@@ -225,9 +225,9 @@ def test_a_module_in_the_initramfs_is_no_drift_where_nobody_says_what_is_on_disk
     host.add(f"/boot/initrd.img-{KERNEL}", "x")
     host.commands["lsinitramfs"] = (0, "usr/lib/modules/x/updates/dkms/nvidia.ko\n", "")
     host.commands[LISTING] = host.commands[VERMAGIC] = LATE
-    assert findings.stale_initramfs(read_driver(host, wanted())) == {}
+    assert findings.stale_initramfs(read_driver(host, wanted()), wanted()) == {}
     host.commands[LISTING] = host.commands[VERMAGIC] = (1, "", "modinfo: ERROR: Module nvidia not found.\n")
-    assert "there is none on disk" in findings.stale_initramfs(read_driver(host, wanted()))[KERNEL]
+    assert "there is none on disk" in findings.stale_initramfs(read_driver(host, wanted()), wanted())[KERNEL]
 
 
 def test_where_no_program_lists_an_initramfs_none_is_written(host: FakeHost) -> None:
