@@ -29,7 +29,12 @@ class ActionModule(PollingAction):
         def ask(last: bool) -> dict[str, t.Any]:  # noqa: FBT001 - as ask_until_free calls it
             nonlocal asked
             asked = wished if last else {**wished, "allow_running": False}
-            return super(ActionModule, self)._begin(asked, task_vars)[0]
+            answer = super(ActionModule, self)._begin(asked, task_vars)[0]
+            # An earlier run, whose controller has died, may have forced its job: it is asked for as it was started.
+            otherwise = answer.get("asked_otherwise") or {}
+            if set(otherwise) == {"allow_running"}:
+                asked = {**asked, **otherwise}
+            return answer
 
         answer = ask_until_free(
             ask, 0 if self._task.check_mode else minutes, lambda words: self._say(words, task_vars or {})

@@ -84,7 +84,7 @@ def _converge(
             return {"changed": True, **_account(found.plan or Plan()), "job_running": False, "resumed": True}
         found = _job.wait(host, component.name, float(asked["wait_seconds"]))
     if found.state == "running":
-        return _still_running(found)
+        return {**_still_running(found), "asked_otherwise": _otherwise(found.params or {}, params)}
     waited_for = bool(asked["job"]) and asked["job"] == found.job
     same_wishes = found.params == json.loads(json.dumps(params))
     if found.state != "absent" and same_wishes and (waited_for or _unseen_success(found)):
@@ -97,6 +97,12 @@ def _converge(
     _job.start(host, component, params, plan)
     found = _job.wait(host, component.name, float(asked["wait_seconds"]))
     return _still_running(found) if found.state == "running" else _finish(host, component, found, check_mode=False)
+
+
+def _otherwise(job: t.Mapping[str, t.Any], params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """Return what a job that was found at work was asked for and this call was not."""
+    now = json.loads(json.dumps(params))
+    return {key: value for key, value in job.items() if now.get(key) != value}
 
 
 def _unseen_success(found: _job.JobStatus) -> bool:

@@ -37,8 +37,8 @@ class PollingAction(ActionBase):
             shown = self._show(answer.get("progress") or {}, shown, task_vars or {})
             answer = self._ask({**wished, "job": answer["job"]}, task_vars)
         result.update(answer)
-        result.pop("job_running", None)
-        result.pop("job", None)
+        for field in ("job_running", "job", "asked_otherwise"):
+            result.pop(field, None)
         return result
 
     def _arguments(self, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:  # noqa: ARG002

@@ -109,6 +109,20 @@ def test_a_host_that_becomes_free_is_not_forced_and_its_job_is_asked_for_as_it_w
     assert [sent["allow_running"] for sent in action.sent] == [False] * 3
 
 
+@pytest.mark.parametrize(
+    ("otherwise", "asked"),
+    [({"allow_running": True}, True), ({"allow_running": True, "state": "absent"}, False), ({}, False)],
+    ids=["forced", "another-wish", "the-same"],
+)
+def test_a_job_that_an_earlier_run_has_forced_is_asked_for_as_it_was_started(
+    otherwise: dict[str, t.Any],
+    asked: bool,  # noqa: FBT001
+) -> None:
+    action = Scripted([{**RUNNING, "asked_otherwise": otherwise}, DONE], wait_minutes=5, allow_running=True)
+    assert run(action) == {"changed": True, "steps": ["Load the kernel module"]}
+    assert [sent["allow_running"] for sent in action.sent] == [False, asked]
+
+
 def test_the_host_is_not_told_of_minutes_that_it_does_not_wait() -> None:
     """What a job was asked for tells it from another one; longer patience is no other wish."""
     action = Scripted([RUNNING, DONE], wait_minutes=5)

@@ -143,12 +143,18 @@ def leave_job(host: FakeHost, *, result: dict[str, t.Any] | None, text: str = "Y
     return "motto-1"
 
 
-def test_a_running_job_is_waited_for_and_not_started_twice(host: FakeHost) -> None:
-    job = leave_job(host, result=None)
+@pytest.mark.parametrize(
+    ("text", "otherwise"), [("YAML says what", {}), ("another", {"text": "another"})], ids=["the-same", "another-wish"]
+)
+def test_a_running_job_is_waited_for_and_not_started_twice(
+    host: FakeHost, text: str, otherwise: dict[str, str]
+) -> None:
+    job = leave_job(host, result=None, text=text)
     release = host.hold_lock(f"{DIRECTORY}/lock")
     assert release is not None
     answer = call(host)
     assert (answer["job_running"], answer["job"], answer["progress"]["detail"]) == (True, job, "50 %")
+    assert answer["asked_otherwise"] == otherwise
     assert host.ran == []
     release()
 
