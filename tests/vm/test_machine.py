@@ -15,8 +15,6 @@ from vmfixtures import NewMachine
 
 from gpulab.lab import Lab
 
-pytestmark = pytest.mark.quick_vm
-
 MARK_INITRAMFS = """cat > /etc/initramfs-tools/scripts/init-bottom/marker <<'END'
 #!/bin/sh
 case $1 in prereqs) exit 0 ;; esac
@@ -31,6 +29,7 @@ def machine(new_machine: NewMachine) -> LabHost:
     return new_machine("vm-1")
 
 
+@pytest.mark.quick_vm
 def test_it_runs_its_own_kernel_and_says_so(lab: Lab, machine: LabHost) -> None:
     start = lab.fleet.machine("vm-1").starts()[-1]
     assert machine.sh("uname -r").stdout.strip() == start.release
@@ -40,6 +39,7 @@ def test_it_runs_its_own_kernel_and_says_so(lab: Lab, machine: LabHost) -> None:
     assert "Linux" in lab.fleet.machine("vm-1").console.read_text(errors="replace")
 
 
+@pytest.mark.quick_vm
 def test_it_reaches_the_depot_as_a_container_does(lab: Lab, machine: LabHost) -> None:
     assert lab.depot_url in machine.sh("cat /etc/pip.conf").stdout
     url = f"{lab.depot_url}/health"
@@ -47,6 +47,7 @@ def test_it_reaches_the_depot_as_a_container_does(lab: Lab, machine: LabHost) ->
     assert machine.sh(f'python3 -c "{read}"').stdout.strip() == "ok"
 
 
+@pytest.mark.quick_vm
 def test_ansible_reaches_it_with_strict_checking(lab: Lab, machine: LabHost) -> None:
     done = subprocess.run(lab.ssh_command(machine.name, "true"), check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -62,6 +63,7 @@ def test_a_reboot_takes_the_initramfs_that_was_installed(lab: Lab, machine: LabH
     assert machine.sh("cat /run/marker").stdout == "seen\n"
 
 
+@pytest.mark.quick_vm
 def test_a_power_cut_keeps_what_was_flushed(lab: Lab, machine: LabHost) -> None:
     machine.sh("echo kept > /root/flushed && sync /root/flushed && systemd-run --quiet sleep 600")
     lab.power_cut(machine.name)
@@ -71,6 +73,7 @@ def test_a_power_cut_keeps_what_was_flushed(lab: Lab, machine: LabHost) -> None:
     assert machine.sh("pgrep sleep", check=False).returncode == 1
 
 
+@pytest.mark.quick_vm
 def test_a_reinstalled_machine_is_a_stranger(lab: Lab, machine: LabHost) -> None:
     port = lab.fleet.machine(machine.name).port
     before = lab.fleet.machine(machine.name).starts()[-1]
