@@ -205,7 +205,7 @@ def _services(state: DriverState, wanted: Wanted, *, install: bool, load: bool) 
 
 def _serves(state: DriverState, wanted: Wanted) -> bool:
     """Whether the wanted module is loaded for a card: another version's daemon cannot talk to it."""
-    return findings.can_load_now(state, wanted) and findings.is_loaded(state, wanted)
+    return findings.can_load_now(state, wanted) and findings.is_loaded(state, wanted.version, wanted.flavour)
 
 
 def initramfs_steps(state: DriverState, wanted: Wanted, *, touched: bool) -> list[Step]:

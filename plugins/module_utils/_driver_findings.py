@@ -207,7 +207,7 @@ def reboot_reasons(state: DriverState, wanted: Wanted) -> tuple[str, ...]:
     if not state.host.has_own_kernel:
         return ()
     reasons, loaded = [], state.gpu.driver_loaded
-    if loaded and not is_loaded(state, wanted):
+    if loaded and not is_loaded(state, wanted.version, wanted.flavour):
         reasons.append(f"driver {loaded.version} ({loaded.flavour}) is loaded, {wanted.version} is installed")
     for other in state.gpu.conflicting:
         held = f" and holds {', '.join(other.bound_to)}" if other.bound_to else ""
@@ -218,10 +218,10 @@ def reboot_reasons(state: DriverState, wanted: Wanted) -> tuple[str, ...]:
     return tuple(reasons)
 
 
-def is_loaded(state: DriverState, wanted: Wanted) -> bool:
-    """Whether the wanted driver is the loaded one."""
+def is_loaded(state: DriverState, version: str, flavour: str) -> bool:
+    """Whether this driver is the loaded one."""
     loaded = state.gpu.driver_loaded
-    return loaded is not None and (loaded.version, loaded.flavour) == (wanted.version, wanted.flavour)
+    return loaded is not None and (loaded.version, loaded.flavour) == (version, flavour)
 
 
 def can_load_now(state: DriverState, wanted: Wanted) -> bool:

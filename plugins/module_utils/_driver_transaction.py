@@ -67,7 +67,8 @@ def is_kept(state: DriverState, wanted: Wanted) -> bool:
 
 def awaits_restart(state: DriverState, wanted: Wanted, *, load: bool) -> bool:
     """Whether only a restart can show that the kernel takes the modules; where there is no card nothing can."""
-    return not load and _can_ever_load(state, wanted) and not _is_loaded(state, journals.describe(wanted))
+    loaded = findings.is_loaded(state, wanted.version, wanted.flavour)
+    return not load and not loaded and _can_ever_load(state, wanted)
 
 
 def must_go_back(state: DriverState, wanted: Wanted) -> list[Step]:
@@ -138,8 +139,7 @@ def _awaits_its_restart(state: DriverState, journal: Journal) -> bool:
 
 
 def _is_loaded(state: DriverState, driver: Driver) -> bool:
-    loaded = state.gpu.driver_loaded
-    return loaded is not None and (loaded.version, loaded.flavour) == (driver["version"], driver["flavour"])
+    return findings.is_loaded(state, driver["version"], driver["flavour"])
 
 
 def _can_ever_load(state: DriverState, wanted: Wanted) -> bool:
