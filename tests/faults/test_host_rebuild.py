@@ -30,13 +30,19 @@ def shared(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabHo
     lab.remove_host("rebuilt")
 
 
+@pytest.fixture(scope="module")
+def recorded(shared: LabHost) -> str:
+    """Record the host once."""
+    done = shared.apply("host_record", host_record_directory=str(shared.directory))
+    assert done.rc == 0, done.message
+    return record_path(shared).read_text()
+
+
 @pytest.fixture
-def host(shared: LabHost, tmp_path: Path) -> LabHost:
+def host(shared: LabHost, recorded: str, tmp_path: Path) -> LabHost:
     """Return a host that was recorded before its keys were made anew: known_hosts expects a key that it has not."""
     host = LabHost(shared.lab, shared.name, tmp_path)
-    expect_keys(host.lab, host.name, keys_of(host.lab, host.name))
-    done = host.apply("host_record", host_record_directory=str(tmp_path))
-    assert done.rc == 0, done.message
+    record_path(host).write_text(recorded)
     change_record(host, ssh_host_keys=[OTHER_KEY])
     expect_keys(host.lab, host.name, [OTHER_KEY])
     return host
@@ -89,6 +95,7 @@ def test_a_wrong_fingerprint_is_refused(host: LabHost) -> None:
     assert "somebody else answers under this address" in result.message
 
 
+@pytest.mark.whole
 def test_what_is_no_fingerprint_is_refused(host: LabHost) -> None:
     assert "43 characters" in refused(host, host_rebuild_fingerprint="yes").message
 
@@ -99,16 +106,19 @@ def test_no_record_is_refused(host: LabHost) -> None:
     assert f"there is no record of {host.name}" in result.message
 
 
+@pytest.mark.whole
 def test_a_truncated_record_is_refused(host: LabHost) -> None:
     record_path(host).write_text(record_path(host).read_text()[:-100])
     assert "is no whole JSON" in refused(host, host_rebuild_fingerprint=fingerprint(host)).message
 
 
+@pytest.mark.whole
 def test_a_record_of_another_host_is_refused(host: LabHost) -> None:
     change_record(host, host="somebody-else")
     assert "is the record of somebody-else" in refused(host, host_rebuild_fingerprint=fingerprint(host)).message
 
 
+@pytest.mark.whole
 def test_a_version_that_the_catalogue_lacks_is_refused(host: LabHost) -> None:
     stack = json.loads(record_path(host).read_text())["stack"]
     stack["values"]["driver.version"] = "570.10"
@@ -192,11 +202,21 @@ def test_a_certificate_of_the_labs_ca_is_accepted(host: LabHost) -> None:
         path.write_text(before)
 
 
-def test_no_python_and_no_sudo_is_told_with_the_cure(fresh_host: LabHost, tmp_path: Path) -> None:
-    host = fresh_host
-    assert host.apply("host_record", host_record_directory=str(tmp_path)).rc == 0
-    host.sh("useradd -m -s /bin/bash admin && cp -r /root/.ssh /home/admin/ && chown -R admin: /home/admin/.ssh")
+@pytest.fixture(scope="module")
+def pythonless(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabHost]:
+    """Start a host, record it and take its python3 away."""
+    lab.add_host("pythonless")
+    host = LabHost(lab, "pythonless", tmp_path_factory.mktemp("pythonless"))
+    done = host.apply("host_record", host_record_directory=str(host.directory))
+    assert done.rc == 0, done.message
     without_python(host)
+    yield host
+    lab.remove_host("pythonless")
+
+
+def test_no_python_and_no_sudo_is_told_with_the_cure(pythonless: LabHost) -> None:
+    host = pythonless
+    host.sh("useradd -m -s /bin/bash admin && cp -r /root/.ssh /home/admin/ && chown -R admin: /home/admin/.ssh")
     asked = meet(host, ansible_user="admin")
     assert asked.rc == 2
     assert "cannot become root on this host: Missing sudo password" in asked.message
@@ -212,10 +232,9 @@ def test_no_python_and_no_sudo_is_told_with_the_cure(fresh_host: LabHost, tmp_pa
     assert "-e ansible_user=NAME" in wrong.message
 
 
-def test_python_is_installed_by_apt_or_the_reason_is_told(fresh_host: LabHost, tmp_path: Path) -> None:
-    host = fresh_host
-    assert host.apply("host_record", host_record_directory=str(tmp_path)).rc == 0
-    without_python(host)
+def test_python_is_installed_by_apt_or_the_reason_is_told(pythonless: LabHost) -> None:
+    """The last test of this host, which has python3 afterwards."""
+    host = pythonless
     host.sh("cp -r /etc/apt /root/apt && rm -f /etc/apt/sources.list /etc/apt/sources.list.d/*")
     host.sh("rm -rf /var/lib/apt/lists/*")
     failed = meet(host)
