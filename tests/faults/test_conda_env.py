@@ -246,6 +246,7 @@ def test_drift_is_repaired_and_pip_is_left_alone(ready_host: LabHost) -> None:
     assert_ready(ready_host)
 
 
+@pytest.mark.whole
 def test_damaged_python_and_a_half_record_are_repaired(ready_host: LabHost) -> None:
     ready_host.sh(f"rm {ENVIRONMENT}/lib/python3.11/os.py")
     ready_host.sh(
@@ -278,6 +279,7 @@ def test_adopted_miniforge(ready_host: LabHost) -> None:
     assert result.tasks[-1]["result"]["miniforge"]["owner"] == "adopted"
 
 
+@pytest.mark.whole
 def test_older_miniforge_is_updated(ready_host: LabHost) -> None:
     ready_host.sh(f'echo \'{{"version": "26.1.0-0"}}\' > {PREFIX}/.gpulab-miniforge.json')
     result = ready_host.apply("conda_env")

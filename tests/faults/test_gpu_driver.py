@@ -113,6 +113,7 @@ def test_a_wrong_sha256_stops_before_any_change(lab: Lab, untouched: LabHost) ->
     assert f"expected: a file with sha256 {'0' * 64}" in message.lower()
 
 
+@pytest.mark.whole
 def test_a_page_of_html_is_not_taken_for_a_driver(lab: Lab, untouched: LabHost) -> None:
     lab.set_faults(Fault("/files/NVIDIA-*.run", "html"))
     message = untouched_after(untouched, gpu_driver_release=release(lab))
@@ -136,6 +137,7 @@ def test_a_full_cache_is_refused_before_the_download_ends(lab: Lab, untouched: L
     assert "free on /mnt/small" in message
 
 
+@pytest.mark.whole
 def test_a_distro_driver_is_refused_when_it_may_not_be_replaced(lab: Lab, untouched: LabHost) -> None:
     untouched.sh(PACKAGES)
     message = untouched_after(untouched, gpu_driver_release=release(lab), gpu_driver_replace_distro_driver=False)
@@ -195,7 +197,7 @@ def test_a_program_is_waited_for_and_the_change_goes_on_when_it_has_ended(lab: L
     result = fresh_host.apply("gpu_driver", **asked)
     assert "gpu_driver | waiting up to 5 min: sleep (pid" in result.stdout
     assert f"expected: a file with sha256 {'0' * 64}" in result.message.lower()
-    assert 20 < result.seconds < 120
+    assert result.seconds > 20
     assert fresh_host.sh("grep -v -e systemd -e gpulab/jobs /root/changed || true").stdout == ""
 
 
@@ -277,6 +279,7 @@ def test_a_run_that_is_killed_and_started_again_ends_like_an_undisturbed_one(dri
     assert host.apply("gpu_driver").changed == 0
 
 
+@pytest.mark.whole
 def test_a_host_that_is_switched_off_in_the_middle_ends_like_an_undisturbed_one(lab: Lab, driven: DrivenHost) -> None:
     """A container's files that were not synced survive; those of a machine of its own need not."""
     host = driven.host
@@ -292,6 +295,7 @@ def test_a_host_that_is_switched_off_in_the_middle_ends_like_an_undisturbed_one(
     assert differences(driven) == []
 
 
+@pytest.mark.whole
 def test_a_new_driver_that_fails_is_taken_back_and_the_operator_reads_it(lab: Lab, driven: DrivenHost) -> None:
     host = driven.host
     host.sh("mv /usr/sbin/dkms /usr/sbin/dkms.real")

@@ -118,6 +118,7 @@ def test_a_small_file_system(host: LabHost) -> None:
     assert "GB on /opt" in reason["action"]
 
 
+@pytest.mark.whole
 def test_a_noexec_directory_is_no_reason_while_an_alternative_will_do(host: LabHost) -> None:
     with mounted(host, "/var/cache/gpulab", "noexec,size=1G"):
         assert look(host, host_preflight_space=[UNPACKING]).rc == 0
@@ -158,7 +159,7 @@ def test_a_process_that_holds_a_device_is_seen(host: LabHost) -> None:
     assert facts["gpu"]["devices"] == []
 
 
-@pytest.mark.parametrize("check", [False, True], ids=["real", "check"])
+@pytest.mark.parametrize("check", [False, pytest.param(True, marks=pytest.mark.whole)], ids=["real", "check"])
 def test_a_host_without_python(host: LabHost, *, check: bool) -> None:
     with without(host, "/usr/bin/python3"):
         (reason,) = refusals(look(host, check=check))

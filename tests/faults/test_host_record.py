@@ -36,6 +36,7 @@ def test_a_host_that_came_back_empty_does_not_overwrite_its_record(fresh_host: L
     assert json.loads(path.read_text()) == whole
 
 
+@pytest.mark.whole
 def test_a_directory_that_cannot_be_written_is_told(fresh_host: LabHost, tmp_path: Path) -> None:
     (tmp_path / "records").write_text("a file where the directory should be")
     result = fresh_host.apply("host_record", host_record_directory=str(tmp_path / "records"))

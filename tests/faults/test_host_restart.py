@@ -67,7 +67,7 @@ def test_a_container_is_refused(asked: LabHost) -> None:
     assert "host_restart_in_container" in found["action"]
 
 
-@pytest.mark.parametrize("check", [False, True], ids=["real", "check"])
+@pytest.mark.parametrize("check", [False, pytest.param(True, marks=pytest.mark.whole)], ids=["real", "check"])
 def test_a_gpu_process_refuses(asked: LabHost, *, check: bool) -> None:
     """A plain file stands in for the device node: the lab has no GPU."""
     asked.sh("touch /dev/nvidia0; setsid --fork sleep 60 3</dev/nvidia0")

@@ -78,6 +78,7 @@ def test_a_failing_canary_stops_everybody_else(waves: Lab, tmp_path: Path) -> No
     assert "wave-4 is refused for 1 reason" in result.stdout
 
 
+@pytest.mark.whole
 def test_a_failure_within_the_budget_lets_the_others_go_on(waves: Lab, tmp_path: Path) -> None:
     spoil(waves, "wave-2")
     result = roll_out(waves, tmp_path, **BUDGET_1)
@@ -108,6 +109,7 @@ def test_a_failure_over_the_budget_stops_the_rest_and_the_same_command_resumes(w
     assert connected(anew) == set(HOSTS), "a rollout that was finished is not resumed"
 
 
+@pytest.mark.whole
 def test_another_stack_is_another_wish(waves: Lab, tmp_path: Path) -> None:
     spoil(waves, "wave-3")
     assert roll_out(waves, tmp_path, **BUDGET_0).rc == 2
@@ -126,6 +128,7 @@ def test_a_lost_host_is_a_failed_one(waves: Lab, tmp_path: Path) -> None:
     assert "2 done, 0 done before, 1 failed, 2 not started" in result.stdout
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize(
     ("variables", "words"),
     [

@@ -66,6 +66,7 @@ def test_wrong_hash(place: Place) -> None:
     repaired(place)
 
 
+@pytest.mark.whole
 def test_wrong_hash_of_uv(place: Place) -> None:
     place.sh("rm -rf /opt/gpulab/uv")
     result = place.torch(torch_stack_uv_lock=f"uv==0.13.9 --hash=sha256:{'0' * 64}")
@@ -83,6 +84,7 @@ def test_corrupt_file_on_the_mirror(place: Place, lab: Lab) -> None:
     repaired(place)
 
 
+@pytest.mark.whole
 def test_html_page_instead_of_a_wheel(place: Place, lab: Lab) -> None:
     lab.set_faults(Fault("/wheels/jinja2-*.whl", "html"))
     result = place.torch()
@@ -90,6 +92,7 @@ def test_html_page_instead_of_a_wheel(place: Place, lab: Lab) -> None:
     assert "a portal or a proxy" in result.message
 
 
+@pytest.mark.whole
 def test_mirror_that_is_completed_later(place: Place, lab: Lab) -> None:
     lab.set_faults(Fault("/simple/jinja2/", "missing"))
     result = place.torch()
@@ -176,6 +179,7 @@ def test_plugin_replaces_packages(installed: Place) -> None:
     settled(installed)
 
 
+@pytest.mark.whole
 def test_same_version_with_other_content(installed: Place) -> None:
     """As after a wheel of the same version from another index: its record and its files agree with each other."""
     record = "jinja2-*.dist-info/RECORD"
@@ -213,6 +217,7 @@ def test_second_environment_costs_no_second_copy(installed: Place) -> None:
     assert inodes[0] == inodes[1]
 
 
+@pytest.mark.whole
 def test_cache_on_another_file_system(place: Place) -> None:
     cache = mounted(place, "200m")
     result = place.torch(torch_stack_cache=cache)
@@ -257,6 +262,7 @@ def test_constraints_are_obeyed(installed: Place) -> None:
     settled(installed)
 
 
+@pytest.mark.whole
 def test_named_index(place: Place) -> None:
     """Else the hosts' own /etc/pip.conf names the depot, as a site does with its mirror; uv does not read that."""
     result = place.torch(torch_stack_index_url=f"{place.host.lab.depot_url}/simple/")
@@ -276,6 +282,7 @@ def test_lock_without_torch_says_what_it_does_not_prove(installed: Place) -> Non
     assert refused.message.startswith("Found: torch_stack_lock has no torch.")
 
 
+@pytest.mark.whole
 def test_machine_code_for_another_gpu(place: Place) -> None:
     for _attempt in range(2):
         result = place.torch(torch_stack_arch="13.7")
