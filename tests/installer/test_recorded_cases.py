@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from installerhost import OPTIONS, TOOLS, DriverHost, Outcome
+from installerhost import OPTIONS, REAL_MAKE, TOOLS, DriverHost, Outcome
 
 from gpulab.lab.standins.nvidia_driver import build_driver_run
 
@@ -91,8 +91,8 @@ CASES = {
         "dkms install -m nvidia -v 580.95.05 -k KERNEL >/dev/null 2>&1"
     ),
     "g8-no-dkms": Case(),
-    "h3-package-dir-full": Case(limits={"package_size": "40k"}),
-    "h4-tmp-full": Case(limits={"temporary_size": "200k"}),
+    "h3-package-dir-full": Case(REAL_MAKE, limits={"package_size": "40k"}),
+    "h4-tmp-full": Case(REAL_MAKE, limits={"temporary_size": "200k"}),
     "i1-alternate-present": Case("mkdir -p /usr/lib/nvidia; touch /usr/lib/nvidia/alternate-install-present"),
     "i2-alternate-present-over-old": Case(
         "mkdir -p /usr/lib/nvidia; echo 'Installed by Debian, use apt.' > /usr/lib/nvidia/alternate-install-present"
@@ -278,6 +278,7 @@ def test_killed_installation(name: str, stock: t.Any, driver_host: Callable[...,
     run = f"./nvidia-installer {OPTIONS}"
     quiet = "--silent --log-file-name=/tmp/x.log"
     script = f"""
+        {REAL_MAKE if "Building" in KILLED[name] else ""}
         {run} & p=$!
         until {KILLED[name]} || ! kill -0 $p 2>/dev/null; do sleep 0.01; done
         kill -9 $p; wait $p; echo "killed run: status $?"

@@ -4,8 +4,7 @@
 """Hosts that cost no time to copy, to change the driver on: the role's own code runs in them, as in a job's worker.
 
 A host is a layer of an overlay, so that every test starts from the same files. A kill ends every process of the host's
-namespace at once; what was written stays, synced or not. No systemd runs, and nothing can be loaded. The modules are
-built by the real compiler, but each of them only once (``driverchange/make.sh``).
+namespace at once; what was written stays, synced or not. No systemd runs, and nothing can be loaded.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ import typing as t
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from installerhost import DriverHost, Outcome, Workshop, run_as_root
+from installerhost import DriverHost, Outcome, Workshop
 
 from gpulab.lab.standins.nvidia_driver import build_driver_run
 
@@ -58,9 +57,6 @@ update-initramfs -u -k $one
 openssl req -new -x509 -nodes -days 36500 -subj "/CN=DKMS module signing key" -newkey rsa:2048 \
   -keyout /var/lib/dkms/mok.key -outform DER -out /var/lib/dkms/mok.pub 2> /dev/null
 apt-get -q remove --yes dkms > /dev/null
-mv /usr/bin/make /usr/bin/make.real
-cp /{STOCK}/make.sh /usr/bin/make
-chmod 755 /usr/bin/make
 """
 # A DKMS that refuses the new version, and no other, at a moment when the old driver is gone.
 REFUSING = f"""mv /usr/sbin/dkms /usr/sbin/dkms.real
@@ -103,7 +99,6 @@ class DriverLayers:
         self.stock = self.workshop.tools / STOCK
         shutil.copytree(ROOT / "plugins/module_utils", self.workshop.tools / _CODE)
         shutil.copytree(ROOT / "tests/support/driverchange", self.stock, dirs_exist_ok=True)
-        (self.stock / "built").mkdir()
         self.since = time.time()
         self._hosts = 0
 
@@ -147,21 +142,12 @@ class DriverLayers:
         asked, words = json.dumps({**PARAMS, **params}), " ".join(map(str, kill))
         script = f"{prepare}\ncd /{STOCK} && python3 -B worker.py '{asked}' {words}"
         done = host.run(script, package=None, look=False, real_systemctl=True)
-        self._share_what_was_built(host)
         if done.rc == 0:
             told = json.loads(done.stdout.splitlines()[-1])
             return Change(done, [(action, seconds) for action, seconds in told["made"]], told["rest"], told["failure"])
         if not kill:
             raise AssertionError(f"the worker ended with {done.rc}: {done.stdout}{done.stderr}")
         return Change(done)
-
-    def _share_what_was_built(self, host: DriverHost) -> None:
-        """Take modules that were built on this host to those that all hosts see; nothing is mounted now."""
-        built = host.layer / STOCK / "built"
-        for path in built.glob("*"):
-            if re.fullmatch(r"[0-9a-f]{16}", path.name) and not (self.stock / "built" / path.name).exists():
-                path.rename(self.stock / "built" / path.name)
-        run_as_root(["rm", "-rf", "--one-file-system", str(host.layer / "opt")])
 
     def tree(self, host: DriverHost) -> dict[str, str]:
         """Return every file of a host with all that has to be the same."""

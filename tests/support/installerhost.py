@@ -5,7 +5,8 @@
 
 The lab's host image, with the packages that it keeps for later installed, is the lowest layer of an overlay; every
 host writes into a layer of its own. Each command runs in a chroot in namespaces of its own: nothing stays mounted and
-no process stays behind. The kernel that `uname` names is the image's, whatever kernel the machine runs.
+no process stays behind. The kernel that `uname` names is the image's, whatever kernel the machine runs. Modules are
+built by the real compiler, but each of them only once (``installerhost/make.sh``); ``REAL_MAKE`` takes that away.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import fcntl
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import typing as t
 from dataclasses import dataclass
@@ -24,6 +26,7 @@ from gpulab.lab import image
 
 ROOT_VARIABLE = "GPULAB_TEST_ROOT"
 TOOLS = "opt/gpulab-test"
+REAL_MAKE = "mv /usr/bin/make.real /usr/bin/make"
 OPTIONS = "--silent -M open --dkms --no-x-check --skip-module-load"  # of most recorded runs
 _HERE = Path(__file__).parent / "installerhost"
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -60,6 +63,13 @@ def base_root() -> Path:
     return root
 
 
+def built_modules(base: Path) -> Path:
+    """Return where the kernel modules are kept that hosts on this base have built (``installerhost/make.sh``)."""
+    kept = _paths.cache_directory() / "driver-host" / f"{base.name}.modules"
+    kept.mkdir(parents=True, exist_ok=True)
+    return kept
+
+
 def _make_root(root: Path, wanted: image.Recipe, cache: Path) -> None:
     """Make the root under another name and rename it when it is whole."""
     archive = image.ensure_archive(wanted, cache, print)
@@ -94,9 +104,14 @@ class Workshop:
         self.base = base_root()
         self.kernel = max(path.name for path in (self.base / "lib/modules").iterdir())
         self.tools = directory / "tools"
-        for place in ("out", "sys"):
+        for place in ("out", "sys", "built"):
             (self.tools / TOOLS / place).mkdir(parents=True)
         (self.tools / "opt/pkg").mkdir()
+        self.built = built_modules(self.base)
+        (self.tools / "usr/bin").mkdir(parents=True)
+        shutil.copy2(self.base / "usr/bin/make", self.tools / "usr/bin/make.real")
+        (self.tools / "usr/bin/make").write_text((_HERE / "make.sh").read_text())
+        (self.tools / "usr/bin/make").chmod(0o755)
         for name in ("state.py", "uname_shim.c"):
             (self.tools / TOOLS / name).write_text((_HERE / name).read_text())
         host = DriverHost(self, "shim", [])
@@ -207,6 +222,7 @@ class DriverHost:
             f"mount -t proc proc {root}/proc",
             f"mount --bind {self._sys} {root}/sys",
             f"mount --bind {self.out} {root}/{TOOLS}/out",
+            f"mount --bind {self._workshop.built} {root}/{TOOLS}/built",
         ]
 
     def _package_mounts(self, root: Path, package: Path, size: str) -> list[str]:
@@ -220,4 +236,6 @@ class DriverHost:
         ]
 
 
-__all__ = ["OPTIONS", "ROOT_VARIABLE", "TOOLS", "DriverHost", "Outcome", "Workshop", "base_root", "run_as_root"]
+__all__ = [
+    "OPTIONS", "REAL_MAKE", "ROOT_VARIABLE", "TOOLS", "DriverHost", "Outcome", "Workshop", "base_root", "run_as_root",
+]  # fmt: skip
