@@ -118,9 +118,9 @@ Description: x\\n' > libcuda1/DEBIAN/control; dpkg-deb -b libcuda1; dpkg -i libc
 }  # fmt: skip
 
 
-# One of each kind runs every time; the others need the same code of the role.
-ALWAYS = {"record-lost", "modules-removed-from-one-kernel", "library-overwritten-by-a-package",
-          "killed-while-copying", "second-driver-by-hand"}  # fmt: skip
+# One of each kind runs every time: all is installed anew, one kernel is built for, files of others are in the way. The
+# others need the same code of the role.
+ALWAYS = {"record-lost", "modules-removed-from-one-kernel", "library-overwritten-by-a-package"}
 
 
 @pytest.mark.parametrize(
@@ -161,6 +161,7 @@ def test_another_version_replaces_it_and_back(driven: Driven) -> None:
     assert driven.differs(host) == []
 
 
+@pytest.mark.whole
 def test_the_flavour_changes_for_a_card_that_allows_it_and_back(driven: Driven) -> None:
     host = driven.host()
     done = driven.ask(host, flavour="proprietary")
@@ -172,6 +173,7 @@ def test_the_flavour_changes_for_a_card_that_allows_it_and_back(driven: Driven) 
     assert driven.differs(host) == []
 
 
+@pytest.mark.whole
 def test_a_driver_of_another_version_installed_by_hand_is_taken_over(driven: Driven) -> None:
     host = driven.layers.host(driven.bare)
     run = f"/{STOCK}/NVIDIA-Linux-x86_64-{NEW}.run --silent -M proprietary --dkms --skip-module-load --no-x-check"
@@ -213,6 +215,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize(("fault", "words"), FAULTS.values(), ids=FAULTS)
 def test_a_change_that_fails_half_way_is_taken_back(driven: Driven, fault: str, words: str) -> None:
     host = driven.host(fault)
@@ -240,6 +243,7 @@ def test_the_way_back_takes_no_network_and_no_cache(driven: Driven) -> None:
     assert [line for line in changed if not line.startswith((*ALSO_THERE, "/var/cache/gpulab:"))] == []
 
 
+@pytest.mark.whole
 def test_a_damaged_copy_is_not_put_back_but_the_cached_one_is(driven: Driven) -> None:
     spoil = "for file in $(find {} -name '*.run'); do cp $file $file.new; echo x >> $file.new; mv $file.new $file; done"
     host = driven.host(f"{REFUSING}\n{spoil.format(KEPT)}")
@@ -265,6 +269,7 @@ def test_modules_that_cannot_be_built_leave_the_old_driver(driven: Driven) -> No
     assert driven.layers.account(host)["phase"] == "done"
 
 
+@pytest.mark.whole
 def test_a_first_driver_that_fails_leaves_none_and_says_so(driven: Driven) -> None:
     host = driven.layers.host(driven.bare)
     driven.layers.sh(host, f"{INSTALL} > /dev/null\n{REFUSING}")
@@ -295,6 +300,7 @@ sleep 600 3< /dev/nvidia0 > /dev/null 2>&1 &
 """
 
 
+@pytest.mark.whole
 def test_a_restart_that_does_not_bring_the_new_driver_is_answered_once(driven: Driven) -> None:
     host = driven.host()
     host.plug_in(driver="nvidia")
