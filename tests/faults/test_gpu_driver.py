@@ -121,16 +121,29 @@ def test_a_page_of_html_is_not_taken_for_a_driver(lab: Lab, untouched: LabHost) 
     assert "sent an HTML page where the file should be" in message
 
 
-def test_noexec_and_full_directories_are_refused_with_figures(lab: Lab, untouched: LabHost) -> None:
+@pytest.fixture(scope="module")
+def reasons(lab: Lab, untouched: LabHost) -> str:
+    """Return the words of one refusal for several reasons."""
     for path, options in (("/mnt/noexec", "noexec,size=600M"), ("/mnt/small", "size=20M")):
         command = f"mkdir -p {path} && mount -t tmpfs -o {options} tmpfs {path}"
         assert lab.exec(untouched.name, command, privileged=True).returncode == 0
+    untouched.sh("mkdir -p /usr/lib/nvidia; touch /usr/lib/nvidia/alternate-install-present")
     directories = ["/mnt/noexec", "/mnt/small"]
     message = untouched_after(untouched, gpu_driver_release=release(lab), gpu_driver_work_directories=directories)
-    assert "/mnt/noexec on /mnt/noexec (noexec" in message
-    assert "/mnt/small on /mnt/small (21 MB free)" in message
+    untouched.sh("rm -r /usr/lib/nvidia")
+    return message
 
 
+def test_noexec_and_full_directories_are_refused_with_figures(reasons: str) -> None:
+    assert "/mnt/noexec on /mnt/noexec (noexec" in reasons
+    assert "/mnt/small on /mnt/small (21 MB free)" in reasons
+
+
+def test_a_mark_of_another_driver_without_packages_is_refused(reasons: str) -> None:
+    assert "alternate-install-present marks another driver" in reasons
+
+
+@pytest.mark.usefixtures("reasons")
 def test_a_full_cache_is_refused_before_the_download_ends(lab: Lab, untouched: LabHost) -> None:
     cache = "/mnt/small/cache"
     message = untouched_after(untouched, gpu_driver_release=release(lab), gpu_driver_cache_directory=cache)
@@ -143,14 +156,6 @@ def test_a_distro_driver_is_refused_when_it_may_not_be_replaced(lab: Lab, untouc
     message = untouched_after(untouched, gpu_driver_release=release(lab), gpu_driver_replace_distro_driver=False)
     assert "libnvidia-compute-535, nvidia-driver-535" in message
     untouched.sh("dpkg --purge nvidia-driver-535 libnvidia-compute-535 > /dev/null")
-
-
-def test_a_mark_of_another_driver_without_packages_is_refused(lab: Lab, untouched: LabHost) -> None:
-    untouched.sh("mkdir -p /usr/lib/nvidia; touch /usr/lib/nvidia/alternate-install-present")
-    assert "alternate-install-present marks another driver" in untouched_after(
-        untouched, gpu_driver_release=release(lab)
-    )
-    untouched.sh("rm -r /usr/lib/nvidia")
 
 
 def test_a_kernel_whose_headers_nobody_has(lab: Lab, untouched: LabHost) -> None:
