@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.gpulab.workstation.plugins.module_utils import _verify_document, _verify_run
+from ansible_collections.gpulab.workstation.plugins.module_utils._errors import OperatorError
 from ansible_collections.gpulab.workstation.plugins.module_utils._verify import CHECKS, passed
 from ansible_collections.gpulab.workstation.plugins.module_utils._verify_context import Family
 from ansible_collections.gpulab.workstation.plugins.module_utils._verify_wish import Wish
@@ -40,6 +41,17 @@ def test_a_host_without_gpu_that_the_inventory_calls_one(host: FakeHost) -> None
 def test_a_host_without_gpu_that_should_have_one(host: FakeHost) -> None:
     document = verify(host)
     assert "driver_loaded is required and not proven" in document["failure"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [({"arch": "sm_120"}, "compute capability"), ({"endurance_minutes": -1}, "minutes of full load")],
+    ids=["arch", "minutes"],
+)
+def test_values_that_mean_nothing_are_refused(changes: dict[str, t.Any], words: str) -> None:
+    with pytest.raises(OperatorError) as refused:
+        Wish.from_params(params(**changes))
+    assert words in str(refused.value)
 
 
 def test_a_good_workstation(host: FakeHost) -> None:
