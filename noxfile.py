@@ -71,7 +71,7 @@ def faults(session: nox.Session) -> None:
 @nox.session
 def site(session: nox.Session) -> None:
     """Whole hosts: the README's command, several hosts, frozen and lost ones, killed runs."""
-    _pytest(session, "site", "tests/site")
+    _pytest(session, "site", "tests/site", "-m", "not whole")
 
 
 @nox.session
@@ -83,7 +83,7 @@ def machines(session: nox.Session) -> None:
 @nox.session
 def vm(session: nox.Session) -> None:
     """Virtual machines with kernels of their own, and what takes too long for every run."""
-    _pytest(session, "vm", "tests/vm", "tests/faults", "-m", "vm or whole")
+    _pytest(session, "vm", "tests/vm", "tests/faults", "tests/site", "-m", "vm or whole")
 
 
 @nox.session

@@ -41,7 +41,7 @@ def fleet(lab: Lab) -> Lab:
 
 
 def test_a_frozen_and_a_lost_host_hold_nobody(fleet: Lab, tmp_path: Path) -> None:
-    arguments = ["-i", str(fleet.inventory), "site.yml", "-l", "gpu-lab", "--tags", "host_preflight,cuda_toolkit"]
+    arguments = ["-i", str(fleet.inventory), "site.yml", "-l", "gpu-lab", "--tags", "host_preflight,kernel_gate"]
     fleet.podman.run("stop", "--time=0", hosts.container_name(fleet.directory, LOST))
     fleet.freeze(FROZEN)
     frozen_at = time.time()
@@ -57,7 +57,7 @@ def test_a_frozen_and_a_lost_host_hold_nobody(fleet: Lab, tmp_path: Path) -> Non
     assert set(given_up) == {FROZEN, LOST}, result.stdout
     frozen_until = given_up[FROZEN]["time"]
     meanwhile = [task for name in GOOD for task in result.of(name) if frozen_at < task["time"] < frozen_until]
-    later = [task for task in meanwhile if ".cuda_toolkit : " in task["task"]]
+    later = [task for task in meanwhile if ".kernel_gate : " in task["task"]]
     assert "host_preflight" in given_up[FROZEN]["task"]
     assert later, "the good hosts waited for the frozen one before they went on to the next role"
     print(f"the frozen host was given up after {frozen_until - frozen_at:.1f} s")  # noqa: T201 - a measurement

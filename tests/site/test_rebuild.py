@@ -9,27 +9,38 @@ import json
 import typing as t
 from pathlib import Path
 
+import pytest
 from labhost import LabHost, Playbook, PlayResult
 from reinstalled import fingerprint, reinstall, without_python
 
 from gpulab.lab import Lab
 
 NAME = "site-rebuilt"
-# torch's wheels are the business of the scenario 'workstation'; without them a host is provisioned in three minutes.
-LESS = ["--skip-tags", "torch_stack,diffusion_stack"]
+# torch's wheels are the business of the scenario 'workstation'.
+WITHOUT_WHEELS = "torch_stack,diffusion_stack"
+DRIVER_AND_ENVIRONMENT = f"{WITHOUT_WHEELS},cuda_toolkit,gpu_verify"
 
 
-def play(lab: Lab, directory: Path, playbook: str, **variables: t.Any) -> PlayResult:
+def play(lab: Lab, directory: Path, playbook: str, without: str, **variables: t.Any) -> PlayResult:
     settings = {"gpulab_records_directory": str(directory / "records"), "gpu_verify_python": "", **variables}
-    arguments = ["-i", str(lab.inventory), playbook, "-l", NAME, *LESS, "-e", json.dumps(settings)]
+    arguments = ["-i", str(lab.inventory), playbook, "-l", NAME, "--skip-tags", without, "-e", json.dumps(settings)]
     return Playbook(arguments, directory / "record.jsonl").wait(1500)
 
 
-def test_a_reinstalled_host_is_brought_back_and_compared_with_one_command(lab: Lab, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "without",
+    [
+        pytest.param(DRIVER_AND_ENVIRONMENT, id="driver-and-environment"),
+        pytest.param(WITHOUT_WHEELS, id="toolkit-and-proof-too", marks=pytest.mark.whole),
+    ],
+)
+def test_a_reinstalled_host_is_brought_back_and_compared_with_one_command(
+    lab: Lab, tmp_path: Path, without: str
+) -> None:
     lab.add_host(NAME)
     host = LabHost(lab, NAME, tmp_path)
     try:
-        first = play(lab, tmp_path, "site.yml")
+        first = play(lab, tmp_path, "site.yml", without)
         assert first.rc == 0, first.message
         before = json.loads((tmp_path / "records" / f"{NAME}.json").read_text())
         assert before["installed"]["driver"]["on_disk"]
@@ -39,7 +50,7 @@ def test_a_reinstalled_host_is_brought_back_and_compared_with_one_command(lab: L
         without_python(host)
         assert host.sh("ls -d /usr/local/cuda* /opt/miniforge3 /var/lib/gpulab/verify.json", check=False).stdout == ""
 
-        rebuilt = play(lab, tmp_path, "playbooks/rebuild.yml", host_rebuild_fingerprint=fingerprint(host))
+        rebuilt = play(lab, tmp_path, "playbooks/rebuild.yml", without, host_rebuild_fingerprint=fingerprint(host))
         assert rebuilt.rc == 0, rebuilt.message
         compared = rebuilt.of(NAME)[-1]["result"]
         assert compared["differences"] == []
@@ -52,7 +63,7 @@ def test_a_reinstalled_host_is_brought_back_and_compared_with_one_command(lab: L
         assert after["ssh_host_keys"] != before["ssh_host_keys"]
         assert "ssh host keys" in " ".join(compared["told"])
 
-        again = play(lab, tmp_path, "site.yml")
+        again = play(lab, tmp_path, "site.yml", without)
         assert (again.rc, again.changed) == (0, 0), again.stdout
     finally:
         lab.remove_host(NAME)
