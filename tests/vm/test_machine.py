@@ -11,7 +11,6 @@ import subprocess
 
 import pytest
 from labhost import LabHost
-from vmfixtures import NewMachine
 
 from gpulab.lab import Lab
 
@@ -25,18 +24,18 @@ update-initramfs -u && sync"""
 
 
 @pytest.fixture(scope="module")
-def machine(new_machine: NewMachine) -> LabHost:
-    return new_machine("vm-1")
+def machine(plain_machine: LabHost) -> LabHost:
+    return plain_machine
 
 
 @pytest.mark.quick_vm
 def test_it_runs_its_own_kernel_and_says_so(lab: Lab, machine: LabHost) -> None:
-    start = lab.fleet.machine("vm-1").starts()[-1]
+    start = lab.fleet.machine(machine.name).starts()[-1]
     assert machine.sh("uname -r").stdout.strip() == start.release
-    assert re.fullmatch(r"[0-9.-]+-amd64", start.release)
-    assert machine.sh("hostname").stdout.strip() == "vm-1"
+    assert re.fullmatch(r"[0-9.-]+-cloud-amd64", start.release)
+    assert machine.sh("hostname").stdout.strip() == machine.name
     assert machine.sh("systemctl --failed --plain --no-legend").stdout == ""
-    assert "Linux" in lab.fleet.machine("vm-1").console.read_text(errors="replace")
+    assert "Linux" in lab.fleet.machine(machine.name).console.read_text(errors="replace")
 
 
 @pytest.mark.quick_vm

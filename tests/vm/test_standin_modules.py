@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 from labhost import LabHost
-from vmfixtures import NewMachine, build_modules, driver_version
+from vmfixtures import build_modules, driver_version
 
 from gpulab.lab import Lab
 
@@ -17,11 +17,10 @@ BUILT = "/root/driver/kernel-open"
 
 
 @pytest.fixture(scope="module")
-def machine(lab: Lab, new_machine: NewMachine) -> LabHost:
+def machine(lab: Lab, plain_machine: LabHost) -> LabHost:
     """Have a machine with the stand-in's modules built from source, by the kernel's own compiler."""
-    host = new_machine("vm-modules")
-    build_modules(lab, host)
-    return host
+    build_modules(lab, plain_machine)
+    return plain_machine
 
 
 def load(host: LabHost) -> None:

@@ -53,6 +53,11 @@ def kernel_of(disk: Path) -> Path:
     return disk.with_suffix(".vmlinuz")
 
 
+def headers_of(disk: Path) -> Path:
+    """Return the archive of its kernel's headers that is kept beside an image, to build modules without emulation."""
+    return disk.with_suffix(".headers.tar")
+
+
 def recipe(flavour: Flavour, root: Path = Path("/")) -> image.Recipe:
     """Return the recipe of a flavour's image for this machine."""
     os_release = mirror.parse_os_release((root / "etc/os-release").read_text())
@@ -94,6 +99,7 @@ def _build(wanted: image.Recipe, kept: DiskImage, cache: Path, say: Say) -> None
         convert = ["qemu-img", "convert", "-f", "raw", "-O", "qcow2", str(work / "disk.raw"), str(work / "disk.qcow2")]
         subprocess.run([*_os_packages.as_root(), *convert], check=True)
         (work / "root.vmlinuz").rename(kept.kernel)
+        (work / "root.headers.tar").rename(headers_of(kept.disk))
         (work / "disk.qcow2").rename(kept.disk)
     finally:
         image.remove_tree(work)
@@ -118,4 +124,4 @@ def _seal(work: Path, accelerated: tuple[str, ...]) -> None:
         )
 
 
-__all__ = ["FLAVOURS", "DiskImage", "Flavour", "ensure", "kernel_of", "recipe"]
+__all__ = ["FLAVOURS", "DiskImage", "Flavour", "ensure", "headers_of", "kernel_of", "recipe"]
