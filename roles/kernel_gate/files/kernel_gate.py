@@ -17,9 +17,11 @@ import json
 import os
 import pathlib
 import re
+import struct
 import subprocess
 import sys
 import tempfile
+import uuid
 from dataclasses import asdict, dataclass, field
 
 PROVEN = "var/lib/gpulab/driver/proven.json"
@@ -27,9 +29,20 @@ SELECTION = "etc/default/grub.d/99-gpulab-kernel.cfg"
 MESSAGE = "etc/motd.d/50-gpulab-kernel"
 FACT = "etc/ansible/facts.d/gpulab_kernel.fact"
 SECURE_BOOT = "sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
+# The certificates that a machine's owner has enrolled, as shim passes them on: a file of the kernel's own (since Linux
+# 5.10, whole), else the variable, with four bytes of attributes before its value; and those of the firmware.
+ENROLLED = (
+    ("sys/firmware/efi/mok-variables/MokListRT", 0),
+    ("sys/firmware/efi/efivars/MokListRT-605dab50-e046-4300-abb6-3dd810dd8b23", 4),
+)
+FIRMWARES_OWN = "sys/firmware/efi/efivars/db-d719b2cb-3d3a-4596-a3bc-dad00e67656f"
+X509 = uuid.UUID("a5c059a1-94e4-4aa7-87b5-ab155c2bf072").bytes_le  # EFI_CERT_X509_GUID (UEFI 2.10, 32.4.1)
+GUID_BYTES = 16
 GRUB_MENU = "boot/grub/grub.cfg"
 MODULES = ("nvidia", "nvidia-modeset", "nvidia-drm", "nvidia-uvm")
 SECURE_BOOT_ON = 1  # fifth byte of the variable, after four of attributes (UEFI specification 2.10, 3.3)
+UNSIGNED = ", and Secure Boot is on"
+DER_INTEGER, DER_VERSION, DER_LONG = 0x02, 0xA0, 0x80
 TOOL_LIMIT_S = 120
 GRUB_LIMIT_S = 600
 
@@ -65,8 +78,18 @@ def judge(kernels: list[str], driver: str, problems: dict[str, str]) -> Verdict:
     return Verdict("held" if good else "stranded", driver, newest, good[0] if good else newest, told)
 
 
-def module_problem(kernel: str, driver: str, fields: dict[str, dict[str, str]], *, signed_only: bool) -> str:
-    """Say why a kernel would not load the driver's modules, from modinfo's fields by module; empty where it would."""
+def module_problem(
+    kernel: str,
+    driver: str,
+    fields: dict[str, dict[str, str]],
+    *,
+    signed_only: bool,
+    trusted: frozenset[int] | None = None,
+) -> str:
+    """Say why a kernel would not load the driver's modules, from modinfo's fields by module; empty where it would.
+
+    `trusted` has the serial numbers of the certificates that the firmware knows, None where nobody can tell.
+    """
     for module in MODULES:
         found = fields.get(module)
         if not found:
@@ -76,9 +99,58 @@ def module_problem(kernel: str, driver: str, fields: dict[str, dict[str, str]], 
         magic = found.get("vermagic", "").split(" ")[0]
         if magic != kernel:
             return f"its {module} module was built for {magic or 'an unknown kernel'}"
-        if signed_only and not found.get("signer"):
-            return f"its {module} module is not signed, and Secure Boot is on"
+        if signed_only and (told := signature_problem(found, trusted)):
+            return f"its {module} module is {told}{UNSIGNED}"
     return ""
+
+
+def signature_problem(found: dict[str, str], trusted: frozenset[int] | None) -> str:
+    """Say what is wrong with a module's signature: modinfo's sig_key is the serial number of its certificate."""
+    if not found.get("signer"):
+        return "not signed"
+    try:
+        serial = int(found.get("sig_key", "").replace(":", ""), 16)
+    except ValueError:
+        return ""
+    if trusted is None or serial in trusted:
+        return ""
+    return f"signed by '{found['signer']}' with a key that is not enrolled"
+
+
+def certificates(lists: bytes) -> list[bytes]:
+    """Return the certificates of EFI signature lists (UEFI 2.10, 32.4.1)."""
+    found, at, head = [], 0, struct.Struct("<16s3I")
+    while at + head.size <= len(lists):
+        kind, size, extra, each = head.unpack_from(lists, at)
+        if size < head.size:
+            break
+        if kind == X509 and each > GUID_BYTES:  # before each certificate stands its owner
+            starts = range(at + head.size + extra, min(at + size, len(lists)) - each + 1, each)
+            found += [lists[start + GUID_BYTES : start + each] for start in starts]
+        at += size
+    return found
+
+
+def serial_number(certificate: bytes) -> int | None:
+    """Return a certificate's serial number: the first INTEGER in it, behind its version (RFC 5280, 4.1)."""
+    try:
+        _, at, _ = der_element(certificate, 0)
+        _, at, _ = der_element(certificate, at)
+        tag, at, end = der_element(certificate, at)
+        if tag == DER_VERSION:
+            tag, at, end = der_element(certificate, end)
+    except IndexError:
+        return None
+    return int.from_bytes(certificate[at:end], "big") if tag == DER_INTEGER else None
+
+
+def der_element(data: bytes, at: int) -> tuple[int, int, int]:
+    """Return an element's tag, and where its content begins and ends (X.690, 8.1.3)."""
+    length, begin = data[at + 1], at + 2
+    if length & DER_LONG:
+        size = length ^ DER_LONG
+        length, begin = int.from_bytes(data[begin : begin + size], "big"), begin + size
+    return data[at], begin, begin + length
 
 
 def menu_entry(menu: str, kernel: str) -> str:
@@ -121,7 +193,10 @@ def message_text(verdict: Verdict, entry: str) -> str | None:
         then = f"This machine starts {verdict.choice} until that is cured.\n"
     else:
         then = f"GRUB's menu has no {verdict.choice}, which has one: the next start has no GPU.\n"
-    todo = f"To do: read /var/lib/dkms/nvidia/{verdict.driver}/build/make.log, mostly a newer driver is needed.\n"
+    if verdict.problems[verdict.newest].endswith(UNSIGNED):
+        todo = "To do: run gpulab's site.yml, which has the module signed with the lab's key.\n"
+    else:
+        todo = f"To do: read /var/lib/dkms/nvidia/{verdict.driver}/build/make.log, mostly a newer driver is needed.\n"
     return f"\n{why}{then}{todo}\n"
 
 
@@ -161,12 +236,23 @@ class System:
             return ""
 
     def signed_only(self) -> bool:
-        """Tell whether Secure Boot is on, where the kernel refuses modules without a signature."""
+        """Tell whether Secure Boot is on, where the kernel refuses modules without a signature of a key it trusts."""
+        return (self._bytes(SECURE_BOOT) or b"")[4:5] == bytes([SECURE_BOOT_ON])
+
+    def trusted(self) -> frozenset[int] | None:
+        """Return the serial numbers of the certificates that a kernel trusts; None where no list can be read."""
+        lists = [found[skip:] for path, skip in ENROLLED if (found := self._bytes(path)) is not None]
+        if not lists:
+            return None
+        lists.append((self._bytes(FIRMWARES_OWN) or b"")[4:])
+        serials = (serial_number(found) for text in lists for found in certificates(text))
+        return frozenset(serial for serial in serials if serial is not None)
+
+    def _bytes(self, path: str) -> bytes | None:
         try:
-            value = (self.root / SECURE_BOOT).read_bytes()
+            return (self.root / path).read_bytes()
         except OSError:
-            return False
-        return value[4:5] == bytes([SECURE_BOOT_ON])
+            return None
 
     def run(self, *command: str, limit_s: int = TOOL_LIMIT_S) -> tuple[int, str]:
         """Run a tool in the C locale and return its status and what it printed."""
@@ -188,7 +274,9 @@ class System:
     def problem(self, kernel: str, driver: str) -> str:
         """Say why a kernel would not load the driver's modules."""
         fields = {module: self._fields(kernel, module) for module in MODULES}
-        told = module_problem(kernel, driver, fields, signed_only=self.signed_only())
+        signed_only = self.signed_only()
+        trusted = self.trusted() if signed_only else None
+        told = module_problem(kernel, driver, fields, signed_only=signed_only, trusted=trusted)
         if told:
             return told
         for module in MODULES:

@@ -7,11 +7,16 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import ssl
+import struct
 import sys
 import typing as t
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+
+from gpulab.commands.signing_key import make_pair
 
 PATH = Path(__file__).parents[3] / "roles/kernel_gate/files/kernel_gate.py"
 spec = importlib.util.spec_from_file_location("kernel_gate_program", PATH)
@@ -97,6 +102,75 @@ def test_the_menu_entry_is_named_with_its_submenu() -> None:
     assert program.menu_entry(flat, OLD) == f"gnulinux-{OLD}-advanced-{UUID}"
 
 
+def key_of(serial: int) -> str:
+    """Write a serial number as modinfo does."""
+    digits = f"{serial:x}"
+    return bytes.fromhex(digits.zfill(len(digits) + len(digits) % 2)).hex(":").upper()
+
+
+@pytest.mark.parametrize(
+    ("key", "trusted", "words"),
+    [
+        (key_of(0xA1B2C3), {7, 0xA1B2C3}, ""),
+        (key_of(0xA1B2C4), {7, 0xA1B2C3}, "is signed by 'lab' with a key that is not enrolled, and Secure Boot is on"),
+        (key_of(0xA1B2C3), set(), "not enrolled"),
+        (key_of(0xA1B2C4), None, ""),
+        ("", {7}, ""),
+    ],
+    ids=["enrolled", "another", "nothing-enrolled", "list-unread", "key-unread"],
+)
+def test_a_signature_of_a_key_that_nobody_enrolled_is_none(key: str, trusted: set[int] | None, words: str) -> None:
+    found = fields(NEW, sig_key=key)
+    known = None if trusted is None else frozenset(trusted)
+    told = program.module_problem(NEW, DRIVER, found, signed_only=True, trusted=known)
+    assert words in told
+    assert bool(words) == bool(told)
+    assert program.module_problem(NEW, DRIVER, found, signed_only=False, trusted=known) == ""
+
+
+def certificate(name: str) -> bytes:
+    return ssl.PEM_cert_to_DER_cert(make_pair(name)[1])
+
+
+def signature_list(*entries: bytes, kind: bytes = program.X509) -> bytes:
+    """Return an EFI signature list; its entries are of one size (UEFI 2.10, 32.4.1)."""
+    each = 16 + len(entries[0])
+    head = struct.pack("<16s3I", kind, 28 + each * len(entries), 0, each)
+    return head + b"".join(b"o" * 16 + entry for entry in entries)
+
+
+@pytest.fixture(scope="module")
+def ours() -> bytes:
+    return certificate("lab")
+
+
+@pytest.fixture(scope="module")
+def shims() -> bytes:
+    return certificate("a distribution")
+
+
+def test_the_keys_that_a_firmware_trusts(tmp_path: Path, ours: bytes, shims: bytes) -> None:
+    found = program.System(str(tmp_path))
+    assert found.trusted() is None
+    hashes = signature_list(b"h" * 32, b"i" * 32, kind=b"s" * 16)
+    (shims_file, _), (variable, _) = program.ENROLLED
+    for path, content in ((shims_file, signature_list(shims)), (variable, b"attr" + hashes + signature_list(ours))):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes(content)
+    serials = {x509.load_der_x509_certificate(one).serial_number for one in (ours, shims)}
+    assert found.trusted() == serials
+    own = certificate("a board")
+    (tmp_path / program.FIRMWARES_OWN).write_bytes(b"attr" + signature_list(own))
+    assert found.trusted() == {*serials, x509.load_der_x509_certificate(own).serial_number}
+
+
+@pytest.mark.parametrize("length", range(0, 120, 7))
+def test_a_list_that_is_cut_short_is_read_as_far_as_it_goes(length: int, ours: bytes) -> None:
+    assert program.certificates(signature_list(ours)[:length]) == []
+    assert program.serial_number(ours[: min(length, 4)]) is None
+    assert program.certificates(bytes(length)) == []
+
+
 class Machine(program.System):  # type: ignore[misc, name-defined]
     """A machine of files, with the modules in a table and a GRUB that notes what it was asked to do."""
 
@@ -105,11 +179,12 @@ class Machine(program.System):  # type: ignore[misc, name-defined]
         self.modules = modules
         self.grub: list[str | None] = []
         self.grub_status = 0
+        self.key = ""
 
     def run(self, *command: str, limit_s: int = 0) -> tuple[int, str]:  # noqa: ARG002
         if command[0] == "modinfo":
             version = self.modules.get(command[2])
-            text = f"version: {version}\nvermagic: {command[2]} SMP\nsigner: lab\n"
+            text = f"version: {version}\nvermagic: {command[2]} SMP\nsigner: lab\nsig_key: {self.key}\n"
             return (0, text) if version else (1, "not found")
         if command[0] == "update-grub":
             self.grub.append(self.text(program.SELECTION))
@@ -139,6 +214,20 @@ def test_a_kernel_without_modules_is_not_started_and_everybody_is_told(tmp_path:
     assert json.loads(found.text(program.FACT) or "")["state"] == "held"
     assert program.gate(found, dry_run=True)["changes"] == []
     assert len(found.grub) == 1
+
+
+def test_a_kernel_whose_modules_another_key_has_signed_is_not_started(tmp_path: Path, ours: bytes) -> None:
+    found = machine(tmp_path, **{NEW: DRIVER})
+    mine = x509.load_der_x509_certificate(ours).serial_number
+    for path, content in ((program.SECURE_BOOT, b"attr\x01"), (program.ENROLLED[0][0], signature_list(ours))):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes(content)
+    found.key = key_of(mine)
+    assert program.gate(found, dry_run=False)["state"] == "ok"
+    found.key = key_of(mine + 1)
+    assert program.gate(found, dry_run=False)["state"] == "stranded"
+    assert "signed by 'lab' with a key that is not enrolled" in (found.text(program.MESSAGE) or "")
+    assert "To do: run gpulab's site.yml" in (found.text(program.MESSAGE) or "")
 
 
 def test_a_cured_kernel_is_started_again(tmp_path: Path) -> None:
