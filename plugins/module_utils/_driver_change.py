@@ -40,7 +40,8 @@ def plan_change(state: DriverState, wanted: Wanted, *, back: bool = False) -> li
     if install:
         steps += _install(state, wanted, reasons)
     else:
-        steps += [_build(kernel, reason) for kernel, reason in kernels.items()]
+        again = {k.release for k in state.kernels if findings.signature_reason(k, state, wanted)}
+        steps += [_build(kernel, reason, again=kernel in again) for kernel, reason in kernels.items()]
     steps += [] if install else _clean_up(state, wanted)
     touched = install or bool(kernels) or files.MODPROBE in findings.outdated_files(state, wanted)
     steps += initramfs_steps(state, wanted, touched=touched)
@@ -174,8 +175,9 @@ def uninstall_step(state: DriverState, *, busy: bool, services: t.Sequence[str])
     return Step("uninstall", f"Uninstall driver {told}", {"busy": busy, "services": list(services)})
 
 
-def _build(kernel: str, reason: str) -> Step:
-    return Step("build", f"Build and install the module for {kernel} with DKMS: {reason}", {"kernel": kernel})
+def _build(kernel: str, reason: str, *, again: bool = False) -> Step:
+    params = {"kernel": kernel, **({"again": True} if again else {})}
+    return Step("build", f"Build and install the module for {kernel} with DKMS: {reason}", params)
 
 
 def _clean_up(state: DriverState, wanted: Wanted) -> list[Step]:

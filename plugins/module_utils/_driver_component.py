@@ -119,7 +119,9 @@ class DriverComponent:
             "file": lambda p: _write_or_remove(host, p["path"], p["text"]),
             "forget": lambda p: steps.forget(host, p["version"], log),
             "install": lambda p: run.install(host, wanted, p, log),
-            "build": lambda p: steps.build_with_dkms(host, wanted.version, p["kernel"], log),
+            "build": lambda p: steps.build_with_dkms(
+                host, wanted.version, p["kernel"], log, again=p.get("again", False)
+            ),
             "strays": lambda p: steps.remove_strays(host, p["paths"], log),
             "tidy": lambda _: steps.tidy(host, wanted.version, log),
             "service": lambda p: steps.enable_service(host, log, start=p["start"]),

@@ -121,7 +121,26 @@ def kernel_reasons(state: DriverState, wanted: Wanted) -> dict[str, str]:
         elif DKMS_READ not in state.unread and (entry is None or not entry.sound):
             said = f"{entry.state} ({entry.remark})" if entry and entry.remark else entry.state if entry else "nothing"
             reasons[kernel.release] = f"DKMS says {said}"
+        elif signature := signature_reason(kernel, state, wanted):
+            reasons[kernel.release] = signature
     return reasons
+
+
+def signature_reason(kernel: KernelState, state: DriverState, wanted: Wanted) -> str:
+    """Say why DKMS has to build a module again and sign it; empty too where it is not DKMS's pair that signs here.
+
+    Where DKMS finds no pair it makes one and signs with that, which no firmware knows.
+    """
+    pair, module = signing_pair(state, wanted), kernel.module
+    known = [key for key in state.host.secure_boot.keys if pair and key.path == pair[1] and key.path in _PRIVATE]
+    if module is None or not known:
+        return ""
+    [key] = known
+    if not module.signer:
+        return "its module is not signed"
+    if None in (module.key, key.serial) or module.key == key.serial:
+        return ""
+    return f"its module is signed by '{module.signer}', and not with the key of {key.path}"
 
 
 def missing_packages(state: DriverState, wanted: Wanted) -> tuple[str, ...]:

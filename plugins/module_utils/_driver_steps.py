@@ -32,12 +32,13 @@ _FIRMWARE = "/lib/firmware/nvidia"
 _ERRORS_SHOWN = 3
 
 
-def build_with_dkms(host: Host, version: str, kernel: str, log: str) -> None:
+def build_with_dkms(host: Host, version: str, kernel: str, log: str, *, again: bool = False) -> None:
     """Build and install the module for a kernel from the source that DKMS has, whatever was built there before.
 
-    `dkms install` alone would take a damaged earlier build as it is.
+    `dkms install` alone would take a damaged earlier build as it is. `again` does so for a whole module too, whose
+    signature is not the right one.
     """
-    if is_served(host, version, kernel):  # apt's own hook has built it when the headers came
+    if not again and is_served(host, version, kernel):  # apt's own hook has built it when the headers came
         return
     source = f"/usr/src/nvidia-{version}"
     if not host.exists(f"{source}/dkms.conf"):

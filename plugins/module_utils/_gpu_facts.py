@@ -88,6 +88,7 @@ class DriverModule:
     kernel: str = ""
     path: str = ""
     signer: str = ""
+    key: int | None = None  # serial number of the certificate that it is signed for; None where modinfo names none
 
 
 @dataclass(frozen=True)
@@ -199,7 +200,10 @@ def parse_modinfo(text: str, kernel: str) -> DriverModule | None:
     if "version" not in fields:
         return None
     flavour = {"Dual MIT/GPL": "open", "NVIDIA": "proprietary"}.get(fields.get("license", ""), "unknown")
-    return DriverModule(fields["version"], flavour, kernel, fields.get("filename", ""), fields.get("signer", ""))
+    digits = fields.get("sig_key", "").replace(":", "")
+    serial = int(digits, 16) if re.fullmatch(r"[0-9A-Fa-f]+", digits) else None
+    path, signer = fields.get("filename", ""), fields.get("signer", "")
+    return DriverModule(fields["version"], flavour, kernel, path, signer, serial)
 
 
 def parse_ldconfig(text: str) -> dict[str, str]:

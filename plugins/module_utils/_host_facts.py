@@ -14,6 +14,7 @@ from dataclasses import dataclass
 _UTMP = struct.Struct("<hxxi32s4s32s256shhiii4i20x")
 _USER_PROCESS = 7
 _EFI_VALUE = 4  # the first four bytes of a file in efivarfs are the variable's attributes
+_DER_INTEGER, _DER_VERSION, _DER_LONG = 0x02, 0xA0, 0x80
 
 TOOLS = ("sudo", "lspci", "mokutil", "modinfo", "dkms", "curl", "git")
 SIGNING_CERTIFICATES = ("/var/lib/shim-signed/mok/MOK.der", "/var/lib/dkms/mok.pub")  # Ubuntu, Debian: where dkms looks
@@ -47,6 +48,7 @@ class SigningKey:
 
     path: str
     enrolled: bool | None
+    serial: int | None = None  # None where the file is no certificate in DER
 
 
 @dataclass(frozen=True)
@@ -157,6 +159,28 @@ def parse_mokutil_test_key(text: str) -> bool | None:
     if "is not enrolled" in text:
         return False
     return True if "is already enrolled" in text or "is enrolled" in text else None
+
+
+def parse_serial_number(certificate: bytes) -> int | None:
+    """Return a DER certificate's serial number: the first INTEGER in it, behind its version (RFC 5280, 4.1)."""
+    try:
+        _, at, _ = _der_element(certificate, 0)
+        _, at, _ = _der_element(certificate, at)
+        tag, at, end = _der_element(certificate, at)
+        if tag == _DER_VERSION:
+            tag, at, end = _der_element(certificate, end)
+    except IndexError:
+        return None
+    return int.from_bytes(certificate[at:end], "big") if tag == _DER_INTEGER else None
+
+
+def _der_element(data: bytes, at: int) -> tuple[int, int, int]:
+    """Return an element's tag, and where its content begins and ends (X.690, 8.1.3)."""
+    length, begin = data[at + 1], at + 2
+    if length & _DER_LONG:
+        size = length ^ _DER_LONG
+        length, begin = int.from_bytes(data[begin : begin + size], "big"), begin + size
+    return data[at], begin, begin + length
 
 
 def parse_compiler(config: str) -> str:
@@ -274,6 +298,7 @@ __all__ = [
     "parse_os_release",
     "parse_proc_version",
     "parse_secure_boot",
+    "parse_serial_number",
     "parse_sessions",
     "parse_users",
     "parse_utmp",

@@ -134,8 +134,16 @@ def _signing_keys(reading: Reading, certificates: t.Sequence[str]) -> tuple[fact
         enrolled = facts.parse_mokutil_test_key(answer.stdout + answer.stderr)
         if enrolled is None:
             reading.note(f"whether {path} is enrolled", f"mokutil: {answer.stderr.strip() or answer.stdout.strip()}")
-        keys.append(facts.SigningKey(path, enrolled))
+        keys.append(facts.SigningKey(path, enrolled, facts.parse_serial_number(_content(reading, path))))
     return tuple(keys)
+
+
+def _content(reading: Reading, path: str) -> bytes:
+    try:
+        return reading.host.read_bytes(path) or b""
+    except OSError as error:
+        reading.note(path, str(error.strerror or error))
+        return b""
 
 
 def _places(reading: Reading, paths: t.Sequence[str]) -> tuple[facts.Place, ...]:

@@ -45,10 +45,10 @@ def described(version: str = VERSION, sha256: str = SHA, **changes: t.Any) -> jo
     return {**journals.describe(wanted(release=release)), "sources": [], **changes}
 
 
-def module(version: str = VERSION, flavour: str = "open", kernel: str = KERNEL, **more: str) -> gpu.DriverModule:
+def module(version: str = VERSION, flavour: str = "open", kernel: str = KERNEL, **more: t.Any) -> gpu.DriverModule:
     """Return a module of a kernel, where DKMS puts it."""
     path = f"/lib/modules/{kernel}/updates/dkms/nvidia.ko"
-    return gpu.DriverModule(version, flavour, kernel, more.get("path", path), more.get("signer", ""))
+    return gpu.DriverModule(version, flavour, kernel, more.get("path", path), more.get("signer", ""), more.get("key"))
 
 
 def kernel(release: str = KERNEL, **changes: t.Any) -> states.KernelState:

@@ -144,6 +144,36 @@ def test_reasons_to_build_for_a_kernel(changes: dict[str, t.Any], dkms: str, exp
     assert expected is None or expected in found[KERNEL]
 
 
+MOK, LAB, OTHER = "/var/lib/dkms/mok.pub", 0xA1, 0xB2
+
+
+@pytest.mark.parametrize(
+    ("module_of_next", "key", "expected"),
+    [
+        ({"signer": "lab", "key": LAB}, hosts.SigningKey(MOK, enrolled=True, serial=LAB), ""),
+        ({}, hosts.SigningKey(MOK, enrolled=True, serial=LAB), "its module is not signed"),
+        ({"signer": "DKMS", "key": OTHER}, hosts.SigningKey(MOK, enrolled=True, serial=LAB),
+         f"its module is signed by 'DKMS', and not with the key of {MOK}"),
+        ({"signer": "DKMS", "key": OTHER}, hosts.SigningKey(MOK, enrolled=True), ""),
+        ({"signer": "DKMS"}, hosts.SigningKey(MOK, enrolled=True, serial=LAB), ""),
+        ({"signer": "DKMS", "key": OTHER}, hosts.SigningKey(MOK, enrolled=False, serial=LAB), ""),
+        ({"signer": "DKMS", "key": OTHER}, hosts.SigningKey("/etc/lab.der", enrolled=True, serial=LAB), ""),
+    ],
+    ids=["lab", "unsigned", "another", "no-certificate", "no-key-named", "not-enrolled", "not-dkms-pair"],
+)  # fmt: skip
+def test_a_kernels_module_is_signed_again(
+    module_of_next: dict[str, t.Any], key: hosts.SigningKey, expected: str
+) -> None:
+    following = "6.17.0-5-generic"
+    signed = kernel(module=module(signer="lab", key=LAB))
+    kernels = (signed, kernel(following, module=module(kernel=following, **module_of_next)))
+    dkms = tuple(states.DkmsEntry(VERSION, each.release, "installed") for each in kernels)
+    secure = host_facts(secure_boot=hosts.SecureBoot("on", "", (key,)))
+    found = findings.kernel_reasons(good(host=secure, kernels=kernels, dkms=dkms), wanted())
+    assert found == ({following: expected} if expected else {})
+    assert findings.kernel_reasons(good(kernels=kernels, dkms=dkms), wanted()) == {}
+
+
 def test_a_kernel_that_is_ignored_needs_no_module() -> None:
     state = good(kernels=(kernel(), kernel("6.17.0-5-generic", module=None, headers=None)))
     assert list(findings.kernel_reasons(state, wanted())) == ["6.17.0-5-generic"]

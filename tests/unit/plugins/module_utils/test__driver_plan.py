@@ -338,6 +338,19 @@ def test_refusals(state: states.DriverState, ask: dict[str, t.Any], words: str) 
     assert words in refusal(state, **ask)
 
 
+def test_a_whole_module_that_another_key_has_signed_is_built_again_and_no_more() -> None:
+    ours = hosts.SigningKey("/var/lib/dkms/mok.pub", enrolled=True, serial=1)
+    kernels = (
+        kernel(module=module(signer="lab", key=1)),
+        kernel(NEXT, module=module(kernel=NEXT, signer="DKMS", key=2)),
+    )
+    dkms = tuple(states.DkmsEntry(VERSION, each.release, "installed") for each in kernels)
+    packages = good().installed_packages | {f"linux-headers-{NEXT}"}
+    state = good(host=secure(ours), kernels=kernels, dkms=dkms, installed_packages=packages)
+    [step] = plan_driver(state, wanted()).steps
+    assert (step.action, step.params) == ("build", {"kernel": NEXT, "again": True})
+
+
 @pytest.mark.parametrize(
     ("state", "ask"),
     [

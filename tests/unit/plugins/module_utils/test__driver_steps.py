@@ -45,6 +45,12 @@ def test_what_apts_own_hook_has_built_is_not_built_again(host: FakeHost) -> None
     assert driverhost.changes(host) == []
 
 
+def test_a_whole_module_is_built_again_for_its_signature(host: FakeHost) -> None:
+    driverhost.add_modules(host)
+    steps.build_with_dkms(host, VERSION, KERNEL, LOG, again=True)
+    assert f"dkms install --force -m nvidia -v {VERSION} -k {KERNEL}" in driverhost.changes(host)
+
+
 def test_a_failed_build_quotes_the_compiler(host: FakeHost) -> None:
     host.commands["dkms install"] = (10, "Error! Bad return status\n", "")
     host.add(f"/var/lib/dkms/nvidia/{VERSION}/build/make.log", "x.c:1:2: error: implicit declaration\nmake: *** 2\n")

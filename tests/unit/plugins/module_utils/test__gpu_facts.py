@@ -72,7 +72,12 @@ version:        595.45.04
 supported:      external
 license:        {licence}
 firmware:       nvidia/595.45.04/gsp_tu10x.bin
+sig_id:         PKCS#7
 signer:         DKMS module signing key
+sig_key:        0A:B1:02
+sig_hashalgo:   sha256
+signature:      4F:00:11:
+		22:33
 """
 
 
@@ -88,7 +93,15 @@ def test_driver_on_disk(licence: str, flavour: str) -> None:
         "6.1.0-50-cloud-amd64",
         "/lib/modules/6.1.0-50-cloud-amd64/updates/dkms/nvidia.ko",
         "DKMS module signing key",
+        0xAB102,
     )
+
+
+def test_a_module_without_a_signature_names_no_key() -> None:
+    text = "".join(line for line in MODINFO.splitlines(keepends=True) if not line.startswith("sig"))
+    found = facts.parse_modinfo(text.format(licence="NVIDIA"), "6.1.0-50-cloud-amd64")
+    assert found is not None
+    assert (found.signer, found.key) == ("", None)
 
 
 def test_the_linker_takes_the_first_of_a_name() -> None:

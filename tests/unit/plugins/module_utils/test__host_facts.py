@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
+import ssl
 import struct
 
 import pytest
+from cryptography import x509
 
 import recorded
 from ansible_collections.gpulab.workstation.plugins.module_utils import _host_facts as facts
+from gpulab.commands.signing_key import make_pair
 
 SESSIONS = "logind/252-debian12-two-sessions.txt"
 UTMP = "logind/utmp-debian12-ssh-terminal.bin"
@@ -159,3 +162,12 @@ def test_systemd_detect_virt(text: str, machine: facts.Machine | None) -> None:
 )
 def test_machine_without_systemd(marks: list[str], cpuinfo: str, product: str, machine: facts.Machine) -> None:
     assert facts.guess_machine(container_marks=marks, cpuinfo=cpuinfo, product=product) == machine
+
+
+def test_a_certificates_serial_number() -> None:
+    text = make_pair("lab")[1]
+    certificate = ssl.PEM_cert_to_DER_cert(text)
+    assert facts.parse_serial_number(certificate) == x509.load_pem_x509_certificate(text.encode()).serial_number
+    assert facts.parse_serial_number(certificate[:8]) is None
+    assert facts.parse_serial_number(text.encode()) is None
+    assert facts.parse_serial_number(b"") is None

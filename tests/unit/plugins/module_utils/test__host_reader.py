@@ -163,6 +163,15 @@ def test_a_sites_own_certificate_counts(host: FakeHost) -> None:
     assert found.keys == (SigningKey("/etc/lab.der", True),)  # noqa: FBT003
 
 
+def test_a_certificate_is_known_by_its_number(host: FakeHost) -> None:
+    host.add(EFIVAR, b"\x06\0\0\0\1")
+    host.add("/var/lib/dkms/mok.pub", bytes.fromhex("300c 300a a003 020102 0203 a1b2c3"))
+    host.commands["mokutil --test-key"] = (1, "/var/lib/dkms/mok.pub is already enrolled\n", "")
+    assert read_host(Reading(host)).secure_boot.keys == (
+        SigningKey("/var/lib/dkms/mok.pub", enrolled=True, serial=0xA1B2C3),
+    )
+
+
 def test_a_key_nobody_can_judge_is_told(host: FakeHost) -> None:
     host.add(EFIVAR, b"\x06\0\0\0\1")
     host.add("/var/lib/dkms/mok.pub")
