@@ -75,6 +75,14 @@ _NO_CONTENT = re.compile(
 _NOT_COMPARED = re.compile(r"/var/log/(apt|dpkg|nvidia|alternatives)\S*|/var/lib/dkms/nvidia/[^/]+/build.*")
 
 
+class Kill(t.NamedTuple):
+    """The change to die in, how many of that name a run has made before it, and after how many seconds of it."""
+
+    action: str
+    before: int
+    seconds: float
+
+
 @dataclass(frozen=True)
 class Change:
     """What a run of the role's code on a host did: every change with its seconds, what failed, what is left to do."""
@@ -137,9 +145,9 @@ class DriverLayers:
             raise AssertionError(f"{script!r} ended with {done.rc}: {done.stdout}{done.stderr}")
         return done.stdout
 
-    def change(self, host: DriverHost, *kill: float, prepare: str = "", **params: t.Any) -> Change:
-        """Apply the role's code; ``kill`` is the number of the change to die in, and after how many seconds of it."""
-        asked, words = json.dumps({**PARAMS, **params}), " ".join(map(str, kill))
+    def change(self, host: DriverHost, kill: Kill | None = None, *, prepare: str = "", **params: t.Any) -> Change:
+        """Apply the role's code, and die in one of its changes."""
+        asked, words = json.dumps({**PARAMS, **params}), " ".join(map(str, kill or ()))
         script = f"{prepare}\ncd /{STOCK} && python3 -B worker.py '{asked}' {words}"
         done = host.run(script, package=None, look=False, real_systemctl=True)
         if done.rc == 0:
@@ -180,4 +188,7 @@ def differences(one: dict[str, str], other: dict[str, str]) -> list[str]:
     return [f"{path}: {one.get(path, 'not there')} | {other.get(path, 'not there')}" for path in changed]
 
 
-__all__ = ["INSTALL", "NEW", "NEXT", "OLD", "REFUSING", "STOCK", "Change", "DriverLayers", "comparable", "differences"]
+__all__ = [
+    "INSTALL", "NEW", "NEXT", "OLD", "REFUSING", "STOCK", "Change", "DriverLayers", "Kill", "comparable",
+    "differences",
+]  # fmt: skip

@@ -3,9 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Change the driver of this host as a job's worker does: read, plan, apply each step; read and plan again at the end.
 
-worker.py PARAMETERS [NUMBER SECONDS]: with a number it kills every process around it, as SIGKILL of the worker's unit
-does, SECONDS after that change has begun, or right after the change where it does not last that long. The changes are
-counted as they are made, those of a way back among them. Prints JSON: the changes, and what has failed or is left.
+worker.py PARAMETERS [ACTION BEFORE SECONDS]: with an action it kills every process around it, as SIGKILL of the unit
+does, SECONDS after a change of that name has begun that has had BEFORE others, those of a way back among them, or right
+after the change where it does not last that long. Prints JSON: the changes, and what has failed or is left.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ def die() -> None:
 class Watched(DriverComponent):
     """Notes which change was made and how long it took, and is killed at one of them."""
 
-    number, seconds = -1, 0.0
+    at, seconds = ("", 0), 0.0
 
     def _changes(self, *arguments: t.Any) -> dict[str, t.Callable[[t.Any], None]]:
         return {action: self._watched(action, change) for action, change in super()._changes(*arguments).items()}
 
     def _watched(self, action: str, change: t.Callable[[t.Any], None]) -> t.Callable[[t.Any], None]:
         def watched(params: t.Any) -> None:
-            started, mine = time.monotonic(), len(MADE) == self.number
+            started, mine = time.monotonic(), (action, [made for made, _ in MADE].count(action)) == self.at
             MADE.append((action, 0.0))
             at = len(MADE) - 1
             if mine and self.seconds <= 0:
@@ -63,10 +63,10 @@ class Settled(Watched, SettledDriver):
     """The same for a driver that has waited for a restart."""
 
 
-def main(params: dict[str, t.Any], number: str = "-1", seconds: str = "0") -> dict[str, t.Any]:
+def main(params: dict[str, t.Any], action: str = "", before: str = "0", seconds: str = "0") -> dict[str, t.Any]:
     """Make the change and say how it went."""
     host, component = LocalHost(), (Settled if params["state"] == "settled" else Watched).from_params(params)
-    component.number, component.seconds = int(number), float(seconds)
+    component.at, component.seconds = (action, int(before)), float(seconds)
     try:
         for step in component.plan(component.read(host)).steps:
             component.apply(host, step, lambda _: None)
