@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 import typing as t
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -101,6 +102,27 @@ def look(machine: LabHost) -> Look:
     """Look at a machine past the project's own code."""
     kernel, loaded, driver, initramfs = machine.sh(LOOK).stdout.split("---\n")
     return Look(kernel.strip(), frozenset(loaded.split()), driver, initramfs)
+
+
+def following_kernel(machine: LabHost, metapackage: str = "linux-image-amd64") -> str:
+    """Tell the release that an update brings."""
+    command = f"apt-cache depends {metapackage} | sed -n 's/.*Depends: linux-image-//p'"
+    release = machine.sh(command).stdout.strip()
+    assert release != look(machine).kernel
+    return release
+
+
+def update_kernel(machine: LabHost, suffix: str = "amd64") -> subprocess.CompletedProcess[str]:
+    """Update the kernel as an admin does, or apt by itself: past Ansible."""
+    names = f"linux-image-{suffix} linux-headers-{suffix}"
+    options = "-q --yes --no-install-recommends --no-download"
+    return machine.sh(f"DEBIAN_FRONTEND=noninteractive apt-get {options} install {names} 2>&1", check=False)
+
+
+def kernel_fact(machine: LabHost) -> dict[str, t.Any]:
+    """Return what the kernel gate has noted."""
+    told: dict[str, t.Any] = json.loads(machine.sh("cat /etc/ansible/facts.d/gpulab_kernel.fact").stdout)
+    return told
 
 
 def provision(machine: LabHost, *, parts: str = DRIVER_PARTS, **variables: t.Any) -> Playbook:
@@ -195,7 +217,9 @@ __all__ = [
     "build_modules",
     "driven_machine",
     "driver_version",
+    "following_kernel",
     "installation",
+    "kernel_fact",
     "lab",
     "look",
     "new_machine",
@@ -203,4 +227,5 @@ __all__ = [
     "provision",
     "pytest_collection_modifyitems",
     "release",
+    "update_kernel",
 ]

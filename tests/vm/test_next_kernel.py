@@ -5,20 +5,12 @@
 
 from __future__ import annotations
 
-import json
-import typing as t
-
 import pytest
 from labhost import LabHost
-from vmfixtures import LIMIT_S, NewMachine, look, provision
+from vmfixtures import LIMIT_S, NewMachine, following_kernel, kernel_fact, look, provision, update_kernel
 
 from gpulab.lab import Lab
 
-UPDATE = (
-    "DEBIAN_FRONTEND=noninteractive apt-get -q install --yes --no-install-recommends"
-    " --no-download linux-image-amd64 linux-headers-amd64 2>&1"
-)
-NEXT = "apt-cache depends linux-image-amd64 | sed -n 's/.*Depends: linux-image-//p'"
 KBUILD = "/usr/src/nvidia-*/Kbuild"
 
 
@@ -29,36 +21,28 @@ def machine(driven_machine: NewMachine) -> LabHost:
 
 @pytest.fixture(scope="module")
 def following(machine: LabHost) -> str:
-    """Tell the release that an update brings."""
-    release = machine.sh(NEXT).stdout.strip()
-    assert release != look(machine).kernel
-    return release
-
-
-def fact(machine: LabHost) -> dict[str, t.Any]:
-    told: dict[str, t.Any] = json.loads(machine.sh("cat /etc/ansible/facts.d/gpulab_kernel.fact").stdout)
-    return told
+    return following_kernel(machine)
 
 
 def test_a_kernel_that_the_driver_does_not_compile_for_is_not_started(
     lab: Lab, machine: LabHost, following: str
 ) -> None:
     present = look(machine).kernel
-    assert fact(machine)["state"] == "ok"
+    assert kernel_fact(machine)["state"] == "ok"
     machine.sh(f"cp -a {KBUILD} /root/Kbuild")
     refuse = f"'ifeq ($(KERNELRELEASE),{following})' '$(error this driver knows no such kernel)' endif"
     machine.sh(f"printf '%s\\n' {refuse} >> {KBUILD}")
-    updated = machine.sh(UPDATE, check=False)
+    updated = update_kernel(machine)
     assert "this driver knows no such kernel" in machine.sh("cat /var/lib/dkms/nvidia/*/build/make.log").stdout
     assert following in machine.sh("dpkg --audit").stdout, updated.stdout
-    assert fact(machine)["state"] == "held", updated.stdout
+    assert kernel_fact(machine)["state"] == "held", updated.stdout
     assert following in machine.sh("cat /boot/grub/grub.cfg").stdout
     lab.reboot(machine.name)
     seen = look(machine)
     assert seen.kernel == present
     assert "nvidia_drm" in seen.loaded
     machine.sh("until systemctl is-system-running --wait; do sleep 1; done", check=False)
-    told = fact(machine)
+    told = kernel_fact(machine)
     assert (told["state"], told["newest"], told["choice"]) == ("held", following, present), updated.stdout
     assert following in told["problems"]
     message = machine.sh("cat /etc/motd.d/50-gpulab-kernel").stdout
@@ -71,7 +55,7 @@ def test_it_is_started_as_soon_as_it_has_modules(lab: Lab, machine: LabHost, fol
     machine.sh(f"cp -a /root/Kbuild {KBUILD}")
     cured = provision(machine).wait(LIMIT_S)
     assert cured.rc == 0, cured.stdout
-    assert fact(machine)["state"] == "ok"
+    assert kernel_fact(machine)["state"] == "ok"
     assert machine.sh("ls /etc/motd.d", check=False).stdout == ""
     assert machine.sh("dpkg --audit").stdout == ""
     lab.reboot(machine.name)

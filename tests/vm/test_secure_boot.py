@@ -1,7 +1,11 @@
 # Copyright: (c) 2026, gpulab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Secure Boot under OVMF is enforced: a module loads with an enrolled key only, and the firmware keeps that key."""
+"""Secure Boot under OVMF is enforced: a module loads with an enrolled key only, and the firmware keeps that key.
+
+A kernel update past Ansible gets modules that this key has signed; one whose modules another key has signed is passed
+over.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,18 @@ import typing as t
 
 import pytest
 from labhost import LabHost
-from vmfixtures import LIMIT_S, NewMachine, accept_host_key, build_modules, look, provision
+from vmfixtures import (
+    LIMIT_S,
+    NewMachine,
+    accept_host_key,
+    build_modules,
+    driver_version,
+    following_kernel,
+    kernel_fact,
+    look,
+    provision,
+    update_kernel,
+)
 
 from gpulab.commands.signing_key import make_pair
 from gpulab.lab import Lab
@@ -18,7 +33,8 @@ PASSWORD = "gpulab-lab"  # noqa: S105  # of a machine that lives for this test
 OWNER = "lab of the tests"
 OTHER = "openssl req -new -x509 -newkey rsa:2048 -nodes -subj /CN=other/ -outform DER -out other.der -keyout other.key"
 PARTS = "host_preflight,module_signing,gpu_driver,kernel_gate,host_restart"
-SIGNERS = "for module in nvidia nvidia-uvm nvidia-modeset nvidia-drm; do modinfo -F signer $module; done"
+KERNEL = "cloud-amd64"
+MODULES = "nvidia nvidia-uvm nvidia-modeset nvidia-drm"
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +47,16 @@ def signing() -> dict[str, t.Any]:
     """Return the lab's variables as `gpulab signing-key` makes them."""
     key, certificate = make_pair(OWNER)
     return {"gpulab_signing": {"key": key, "certificate": certificate, "password": PASSWORD}}
+
+
+@pytest.fixture(scope="module")
+def following(machine: LabHost) -> str:
+    return following_kernel(machine, f"linux-image-{KERNEL}")
+
+
+def signers(machine: LabHost, kernel: str) -> set[str]:
+    told = machine.sh(f"for module in {MODULES}; do modinfo -k {kernel} -F signer $module; done").stdout
+    return set(told.splitlines())
 
 
 def load(host: LabHost, key: str = "") -> str:
@@ -65,9 +91,47 @@ def test_after_it_the_driver_is_signed_and_loaded(lab: Lab, machine: LabHost, si
     machine.sh("rmmod nvidia_drm nvidia_modeset nvidia_uvm nvidia", check=False)
     assert "Key was rejected by service" in load(machine, "other")
     machine.sh("modprobe nvidia-drm")
-    assert set(machine.sh(SIGNERS).stdout.splitlines()) == {OWNER}
+    assert signers(machine, look(machine).kernel) == {OWNER}
     again = provision(machine, parts=PARTS, **signing).wait(LIMIT_S)
     assert (again.rc, again.changed) == (0, 0), again.stdout
+
+
+def test_a_kernel_update_gets_signed_modules_and_is_started(lab: Lab, machine: LabHost, following: str) -> None:
+    updated = update_kernel(machine, KERNEL)
+    assert updated.returncode == 0, updated.stdout
+    assert signers(machine, following) == {OWNER}
+    told = kernel_fact(machine)
+    assert (told["state"], told["choice"], told["problems"]) == ("ok", following, {}), updated.stdout
+    lab.reboot(machine.name)
+    seen = look(machine)
+    assert seen.kernel == following
+    assert "nvidia_drm" in seen.loaded
+    assert "[integrity]" in machine.sh("cat /sys/kernel/security/lockdown").stdout
+
+
+def test_a_kernel_whose_modules_another_key_has_signed_is_not_started(
+    lab: Lab, machine: LabHost, signing: dict[str, t.Any], following: str
+) -> None:
+    """Where DKMS finds no pair it makes one, signs with that, and says that all is well."""
+    remove = f"dkms remove -m nvidia -v {driver_version()} -k {following}"
+    built = machine.sh(f"rm /var/lib/dkms/mok.*; {remove}; run-parts --arg={following} /etc/kernel/header_postinst.d")
+    [stranger] = signers(machine, following)
+    assert stranger != OWNER
+    told = kernel_fact(machine)
+    assert (told["state"], told["newest"]) == ("held", following), built.stdout
+    assert f"signed by '{stranger}' with a key that is not enrolled" in told["problems"][following]
+    lab.reboot(machine.name)
+    seen = look(machine)
+    assert seen.kernel == told["choice"]
+    assert "nvidia_drm" in seen.loaded
+    cured = provision(machine, parts=PARTS, **signing).wait(LIMIT_S)
+    assert cured.rc == 0, cured.stdout
+    assert signers(machine, following) == {OWNER}
+    assert kernel_fact(machine)["state"] == "ok"
+    lab.reboot(machine.name)
+    seen = look(machine)
+    assert seen.kernel == following
+    assert "nvidia_drm" in seen.loaded
 
 
 def test_the_firmware_keeps_the_key_through_a_reinstallation(
