@@ -26,7 +26,7 @@ from ansible_collections.gpulab.workstation.plugins.module_utils._plan import Pl
 JOBS = "/var/lib/gpulab/jobs"
 LOGS = "/var/log/gpulab"
 _PASSED_ON = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
-_START_LIMIT_S = 20.0
+_START_LIMIT_S = 120.0  # a host that has just been restarted, or is busy, takes its time
 _PROGRESS_EVERY_S = 1.0
 _KILLED_UNIT_LIMIT_S = 3.0
 

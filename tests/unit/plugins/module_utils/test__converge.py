@@ -98,6 +98,37 @@ def test_check_mode_tells_the_same_plan_and_touches_nothing(host: FakeHost) -> N
     assert {k: told[k] for k in ("changed", "steps", "diff")} == {k: done[k] for k in ("changed", "steps", "diff")}
 
 
+class LateHost(FakeHost):
+    """A host on which a job begins a minute after it was asked for, as after a restart or beside much other work."""
+
+    asked: float | None = None
+    begun = False
+
+    def sleep(self, seconds: float) -> None:
+        super().sleep(seconds)
+        if self.asked is not None and self.now() > self.asked + 60 and not self.begun:
+            self.begun = True
+            _job.work(DIRECTORY, self)
+
+
+def test_a_job_that_begins_late_is_waited_for(tmp_path: Path) -> None:
+    late = LateHost(tmp_path)
+
+    def ask(_argv: tuple[str, ...]) -> tuple[int, str, str]:
+        late.asked = late.now()
+        return 0, "", ""
+
+    late.commands["setsid --fork"] = ask
+    assert call(late)["motto"] == "YAML says what"
+    assert late.begun
+
+
+def test_a_job_that_never_begins_is_given_up_in_words(host: FakeHost) -> None:
+    host.commands["setsid --fork"] = (0, "", "")
+    with pytest.raises(OperatorError, match="the job motto did not start within 120 s"):
+        call(host)
+
+
 def test_a_step_that_only_says_it_worked_is_found_out(host: FakeHost) -> None:
     with pytest.raises(OperatorError, match=r"still to do: Write /etc/copy"):
         call(host, behaviour="lie")
