@@ -33,10 +33,12 @@ def place(bare: Place) -> Place:
     return bare
 
 
-@pytest.fixture
-def installed(place: Place) -> Place:
-    done = place.diffusion()
-    assert (done.rc, done.changed) == (0, 1), done.message
+@pytest.fixture(scope="module")
+def installed(host: LabHost) -> Place:
+    """Share one environment with both layers: every test that damages it sees it repaired."""
+    place = Place.make(host)
+    for done in (place.torch(), place.diffusion()):
+        assert (done.rc, done.changed) == (0, 1), done.message
     return place
 
 

@@ -6,28 +6,51 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from labhost import LabHost
+from labhost import LabHost, PlayResult
+
+from gpulab.lab import Lab
 
 FACT = "/etc/ansible/facts.d/gpulab.fact"
+SWAPPED = "/etc/ssh/ssh_host_swapped_key.pub"
 
 
-def test_a_second_record_changes_nothing(fresh_host: LabHost, tmp_path: Path) -> None:
-    host = fresh_host
-    first = host.apply("host_record", host_record_directory=str(tmp_path))
-    second = host.apply("host_record", host_record_directory=str(tmp_path))
+@pytest.fixture(scope="module")
+def shared(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabHost]:
+    lab.add_host("recorded")
+    yield LabHost(lab, "recorded", tmp_path_factory.mktemp("recorded"))
+    lab.remove_host("recorded")
+
+
+@pytest.fixture
+def host(shared: LabHost, tmp_path: Path) -> LabHost:
+    """Return the file's host without a record."""
+    shared.sh(f"rm -f {FACT} {SWAPPED}")
+    return LabHost(shared.lab, shared.name, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def first(shared: LabHost) -> PlayResult:
+    """Record the host for the first time."""
+    return shared.apply("host_record", host_record_directory=str(shared.directory))
+
+
+def test_a_second_record_changes_nothing(shared: LabHost, first: PlayResult) -> None:
+    second = shared.apply("host_record", host_record_directory=str(shared.directory))
     assert (first.rc, first.changed, second.rc, second.changed) == (0, 1, 0, 0), second.stdout
-    on_controller = json.loads((tmp_path / f"{host.name}.json").read_text())
-    assert on_controller == json.loads(host.sh(f"cat {FACT}").stdout)
+    on_controller = json.loads((shared.directory / f"{shared.name}.json").read_text())
+    assert on_controller == json.loads(shared.sh(f"cat {FACT}").stdout)
 
 
-def test_a_host_that_came_back_empty_does_not_overwrite_its_record(fresh_host: LabHost, tmp_path: Path) -> None:
-    host = fresh_host
-    assert host.apply("host_record", host_record_directory=str(tmp_path)).rc == 0
+def test_a_host_that_came_back_empty_does_not_overwrite_its_record(
+    shared: LabHost, first: PlayResult, host: LabHost, tmp_path: Path
+) -> None:
+    assert first.rc == 0
     path = tmp_path / f"{host.name}.json"
-    whole = {**json.loads(path.read_text()), "departures": []}
+    whole = {**json.loads((shared.directory / path.name).read_text()), "departures": []}
     path.write_text(json.dumps(whole))
     result = host.apply("host_record", host_record_directory=str(tmp_path))
     assert result.rc == 2
@@ -37,23 +60,22 @@ def test_a_host_that_came_back_empty_does_not_overwrite_its_record(fresh_host: L
 
 
 @pytest.mark.whole
-def test_a_directory_that_cannot_be_written_is_told(fresh_host: LabHost, tmp_path: Path) -> None:
+def test_a_directory_that_cannot_be_written_is_told(host: LabHost, tmp_path: Path) -> None:
     (tmp_path / "records").write_text("a file where the directory should be")
-    result = fresh_host.apply("host_record", host_record_directory=str(tmp_path / "records"))
+    result = host.apply("host_record", host_record_directory=str(tmp_path / "records"))
     assert result.rc == 2
     assert "set host_record_directory" in result.message
 
 
-def test_check_mode_leaves_no_file(fresh_host: LabHost, tmp_path: Path) -> None:
-    result = fresh_host.apply("host_record", check=True, host_record_directory=str(tmp_path / "records"))
+def test_check_mode_leaves_no_file(host: LabHost, tmp_path: Path) -> None:
+    result = host.apply("host_record", check=True, host_record_directory=str(tmp_path / "records"))
     assert (result.rc, result.changed) == (0, 1), result.stdout
-    assert fresh_host.sh(f"test -e {FACT}", check=False).returncode == 1
+    assert host.sh(f"test -e {FACT}", check=False).returncode == 1
     assert not (tmp_path / "records").exists()
 
 
-def test_a_private_key_is_never_recorded(fresh_host: LabHost, tmp_path: Path) -> None:
-    host = fresh_host
-    host.sh("cp /etc/ssh/ssh_host_ed25519_key /etc/ssh/ssh_host_swapped_key.pub")  # a private key under a public name
+def test_a_private_key_is_never_recorded(host: LabHost, tmp_path: Path) -> None:
+    host.sh(f"cp /etc/ssh/ssh_host_ed25519_key {SWAPPED}")  # a private key under a public name
     result = host.apply("host_record", host_record_directory=str(tmp_path))
     assert result.rc == 0, result.stdout
     body = host.sh("sed -n 2p /etc/ssh/ssh_host_ed25519_key").stdout.strip()
@@ -62,8 +84,8 @@ def test_a_private_key_is_never_recorded(fresh_host: LabHost, tmp_path: Path) ->
         assert body not in text
 
 
-def test_kept_keys_are_seen_nowhere_else(fresh_host: LabHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    host, records = fresh_host, tmp_path / "records"
+def test_kept_keys_are_seen_nowhere_else(host: LabHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    records = tmp_path / "records"
     (tmp_path / "password").write_text("the vault's password\n")
     monkeypatch.setenv("ANSIBLE_VAULT_PASSWORD_FILE", str(tmp_path / "password"))
     monkeypatch.setenv("ANSIBLE_VERBOSITY", "4")
@@ -85,9 +107,9 @@ def test_kept_keys_are_seen_nowhere_else(fresh_host: LabHost, tmp_path: Path, mo
     assert host.apply("host_record", **wanted).changed == 0
 
 
-def test_keys_are_not_kept_without_a_vault_password(fresh_host: LabHost, tmp_path: Path) -> None:
+def test_keys_are_not_kept_without_a_vault_password(host: LabHost, tmp_path: Path) -> None:
     wanted = {"host_record_directory": str(tmp_path / "records"), "host_record_private_keys": True}
-    result = fresh_host.apply("host_record", **wanted)
+    result = host.apply("host_record", **wanted)
     assert result.rc == 2
     assert "no vault password in this run" in result.message
     assert "--ask-vault-pass" in result.message

@@ -36,7 +36,7 @@ def own(result: PlayResult) -> dict[str, t.Any]:
 
 @pytest.fixture(scope="module")
 def busy_host(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabHost]:
-    """Share one host among the tests in which nothing may happen."""
+    """Share one host among the tests in which nothing may happen or which it survives."""
     lab.add_host("busy")
     yield LabHost(lab, "busy", tmp_path_factory.mktemp("busy"))
     lab.remove_host("busy")
@@ -112,31 +112,31 @@ def test_check_mode_says_that_it_would(asked: LabHost) -> None:
     assert own(result)["restarted"] is False
 
 
-def test_a_gpu_process_is_waited_for(fresh_host: LabHost) -> None:
+def test_a_gpu_process_is_waited_for(busy_host: LabHost) -> None:
     """It ends within the minutes it was given, and only then the host restarts; nobody has to run anything again."""
-    before = ask(fresh_host)
-    fresh_host.sh("touch /dev/nvidia0; setsid --fork sleep 20 3</dev/nvidia0")
-    result = fresh_host.apply("host_restart", host_restart_wait_minutes=5, **ALLOWED)
+    before = ask(busy_host)
+    busy_host.sh("touch /dev/nvidia0; setsid --fork sleep 20 3</dev/nvidia0")
+    result = busy_host.apply("host_restart", host_restart_wait_minutes=5, **ALLOWED)
     assert "waiting up to 5 min: process" in result.stdout
     assert (result.rc, own(result)["restarted"]) == (0, True), result.stdout
-    assert fresh_host.sh(INIT).stdout != before
+    assert busy_host.sh(INIT).stdout != before
 
 
-def test_a_host_that_goes_down_slowly_is_not_taken_for_back(fresh_host: LabHost) -> None:
+def test_a_host_that_goes_down_slowly_is_not_taken_for_back(busy_host: LabHost) -> None:
     """A unit that takes its time to stop, while sshd still answers (ansible#78007, ansible#83018)."""
-    fresh_host.sh(
+    busy_host.sh(
         "printf '[Unit]\\nAfter=ssh.service\\n[Service]\\nType=oneshot\\nRemainAfterExit=yes\\nExecStart=/bin/true\\n"
         "ExecStop=/bin/sleep 8\\n' > /etc/systemd/system/slow.service && systemctl start slow"
     )
-    before = ask(fresh_host)
-    result = fresh_host.apply("host_restart", host_restart_force=True, **ALLOWED)
+    before = ask(busy_host)
+    result = busy_host.apply("host_restart", host_restart_force=True, **ALLOWED)
     found = own(result)
     assert (result.rc, result.changed) == (0, 1), result.stdout
     assert (found["restarted"], found["required"]) == (True, False)
     assert found["elapsed_seconds"] > 8
     assert "it answers, but it has not gone down yet" in result.stdout
-    assert fresh_host.sh(INIT).stdout != before
-    again = fresh_host.apply("host_restart")
+    assert busy_host.sh(INIT).stdout != before
+    again = busy_host.apply("host_restart")
     assert (again.rc, again.changed) == (0, 0)
 
 
