@@ -33,8 +33,10 @@ def place(host: LabHost, lab: Lab) -> Iterator[Place]:
     lab.set_faults()
 
 
-@pytest.fixture
-def installed(place: Place) -> Place:
+@pytest.fixture(scope="module")
+def installed(host: LabHost) -> Place:
+    """Share one environment with everything: every test that damages it sees it repaired."""
+    place = Place.make(host)
     done = place.torch()
     assert (done.rc, done.changed) == (0, 1), done.message
     return place
@@ -101,12 +103,12 @@ def test_mirror_that_is_completed_later(place: Place, lab: Lab) -> None:
     repaired(place)
 
 
-def test_no_environment(fresh_host: LabHost) -> None:
-    place = Place(fresh_host, MADE, "/var/cache/gpulab/uv")
+def test_no_environment(host: LabHost) -> None:
+    place = Place(host, f"{MADE}-absent", "/var/cache/gpulab/uv")
     told = place.torch(check=True)
     assert (told.rc, told.changed) == (0, 1), "in check mode the environment may still be missing"
     result = place.torch()
-    assert result.message.startswith(f"Found: there is no Python environment in {MADE}.")
+    assert result.message.startswith(f"Found: there is no Python environment in {place.env}.")
     assert "run the role conda_env first" in result.message
 
 
@@ -203,7 +205,7 @@ def test_edited_file_is_cured_in_every_environment(installed: Place) -> None:
 
 
 def test_second_environment_costs_no_second_copy(installed: Place) -> None:
-    second = Place(installed.host, f"{installed.env}-second", installed.cache)
+    second = Place(installed.host, f"{installed.env}-copy", installed.cache)
     installed.sh(f"cp -a {MADE} {second.env}")
     asked = installed.fetched()
     repaired(second)
