@@ -95,6 +95,7 @@ PROVES_NOTHING = {
 }
 
 
+@pytest.mark.whole
 def test_script_that_proves_nothing(bare: Place, tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     for program, words in PROVES_NOTHING.items():
@@ -116,6 +117,7 @@ def test_what_is_told_about_the_picture(installed: Place) -> None:
     assert told["image_sha256"] == installed.sh(f"sha256sum {installed.env}/proof.png").stdout.split()[0]
 
 
+@pytest.mark.whole
 def test_torch_may_come_later(bare: Place) -> None:
     assert bare.diffusion().rc == 0
     assert bare.torch().rc == 0

@@ -186,6 +186,7 @@ echo 'NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  {OLD}  Release Bu
 """
 
 
+@pytest.mark.whole
 def test_a_program_is_waited_for_and_the_change_goes_on_when_it_has_ended(lab: Lab, fresh_host: LabHost) -> None:
     """Nothing is changed until then; what comes then, a wrong .run, ends the change as it would have at once."""
     made = lab.exec(fresh_host.name, MACHINE, privileged=True)

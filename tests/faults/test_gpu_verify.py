@@ -210,11 +210,12 @@ def test_broken_on_purpose(toolkit_host: LabHost, variables: dict[str, t.Any], c
     assert words in run.message
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize(
     ("program", "target", "instructions"),
     [
         pytest.param("gpu_verify", "120", {"HMMA", "IMMA", "DMMA", "QMMA"}, id="tensor-cores-with-fp8"),
-        pytest.param("gpu_verify", "90", {"HMMA", "IMMA", "DMMA"}, id="hopper", marks=pytest.mark.whole),
+        pytest.param("gpu_verify", "90", {"HMMA", "IMMA", "DMMA"}, id="hopper-widens-fp8"),
         pytest.param("gpu_verify_fp4", "120a", {"OMMA"}, id="fp4"),
     ],
 )

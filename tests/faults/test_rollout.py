@@ -118,6 +118,7 @@ def test_another_stack_is_another_wish(waves: Lab, tmp_path: Path) -> None:
     assert connected(resumed) == set(HOSTS), resumed.stdout
 
 
+@pytest.mark.whole
 def test_a_lost_host_is_a_failed_one(waves: Lab, tmp_path: Path) -> None:
     waves.freeze("wave-2")
     try:

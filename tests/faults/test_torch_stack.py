@@ -76,6 +76,7 @@ def test_wrong_hash_of_uv(place: Place) -> None:
     assert place.sh("ls -d /opt/gpulab/uv", check=False).returncode != 0
 
 
+@pytest.mark.whole
 def test_corrupt_file_on_the_mirror(place: Place, lab: Lab) -> None:
     lab.set_faults(Fault("/wheels/jinja2-*.whl", "corrupt", bytes=1))
     result = place.torch()
@@ -147,6 +148,7 @@ def test_killed_while_it_downloads(place: Place, lab: Lab) -> None:
     repaired(place)
 
 
+@pytest.mark.whole
 def test_controller_killed_while_the_host_downloads(place: Place, lab: Lab) -> None:
     started = times(place, "^== job .* starts")
     playbook = start_and_wait_for_the_download(place, lab, 150_000)

@@ -77,6 +77,7 @@ def test_a_dropped_session_does_not_end_the_run(slow_depot: LabHost) -> None:
     assert starts(host) == 1
 
 
+@pytest.mark.whole
 def test_a_killed_job_is_named_and_done_again_by_the_next_run(slow_depot: LabHost) -> None:
     host = slow_depot
     run = host.start("cuda_toolkit")

@@ -62,7 +62,6 @@ def test_a_reboot_takes_the_initramfs_that_was_installed(lab: Lab, machine: LabH
     assert machine.sh("cat /run/marker").stdout == "seen\n"
 
 
-@pytest.mark.quick_vm
 def test_a_power_cut_keeps_what_was_flushed(lab: Lab, machine: LabHost) -> None:
     machine.sh("echo kept > /root/flushed && sync /root/flushed && systemd-run --quiet sleep 600")
     lab.power_cut(machine.name)
