@@ -76,7 +76,7 @@ def site(session: nox.Session) -> None:
 
 @nox.session
 def machines(session: nox.Session) -> None:
-    """Virtual machines for every run: start them, reach them, reinstall them, load modules."""
+    """Virtual machines for every run: start them, reach them, load modules."""
     _pytest(session, "machines", "tests/vm", "-m", "quick_vm")
 
 

@@ -139,6 +139,7 @@ def test_damage_is_named_by_gpu_verify_and_cured_by_gpu_driver(driven: Driven, d
     assert driven.layers.drift(host)[0] == "pass"
 
 
+@pytest.mark.whole
 def test_an_account_that_was_lost_is_written_again(driven: Driven) -> None:
     host = driven.host("rm -r /var/lib/gpulab")
     assert driven.layers.drift(host)[0] == "not_proven"
@@ -184,6 +185,7 @@ def test_a_driver_of_another_version_installed_by_hand_is_taken_over(driven: Dri
     assert driven.differs(host) == []
 
 
+@pytest.mark.whole
 def test_removal_leaves_no_trace(driven: Driven) -> None:
     host = driven.host(f"echo altered >> {LIB}/libcuda.so.{OLD}; dkms build -m nvidia -v {OLD} -k KERNEL --force")
     done = driven.ask(host, state="absent")

@@ -270,6 +270,7 @@ def remove_by_hand(driven: DrivenHost) -> None:
     driven.host.sh(f"dkms remove nvidia/{driven.version} --all; nvidia-installer --uninstall --silent", check=False)
 
 
+@pytest.mark.whole
 def test_a_run_that_is_killed_and_started_again_ends_like_an_undisturbed_one(driven: DrivenHost) -> None:
     """Every other moment is in test_driver_kills.py; here systemd kills the job while a compiler is at work."""
     host = driven.host

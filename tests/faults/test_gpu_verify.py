@@ -150,6 +150,7 @@ def test_a_killed_verification_says_so_and_leaves_nothing(
     assert outcome(verified[1], "native_code") == "pass"
 
 
+@pytest.mark.whole
 def test_a_lost_connection_ends_nothing_and_full_and_endurance_show_what_they_are_at(toolkit_host: LabHost) -> None:
     with compiler_that(toolkit_host, "sleep 5"):
         run = toolkit_host.start("gpu_verify", **minutes_long(toolkit_host))
@@ -197,7 +198,7 @@ def test_toolkit_of_another_version_and_a_compiler_that_ends_with_an_error(toolk
         ),
         pytest.param(
             {"gpu_verify_nvcc_flags": ["-gencode", "arch=compute_120,code=compute_120"]}, "native_code", "compute_120",
-            id="ptx",
+            id="ptx", marks=pytest.mark.whole,
         ),
         pytest.param({"gpu_verify_arch": "5.0"}, "native_code", "nvcc does not know sm_50", id="arch-not-supported"),
     ],

@@ -112,6 +112,7 @@ def test_check_mode_says_that_it_would(asked: LabHost) -> None:
     assert own(result)["restarted"] is False
 
 
+@pytest.mark.whole
 def test_a_gpu_process_is_waited_for(busy_host: LabHost) -> None:
     """It ends within the minutes it was given, and only then the host restarts; nobody has to run anything again."""
     before = ask(busy_host)

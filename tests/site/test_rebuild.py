@@ -18,7 +18,7 @@ from gpulab.lab import Lab
 NAME = "site-rebuilt"
 # torch's wheels are the business of the scenario 'workstation'.
 WITHOUT_WHEELS = "torch_stack,diffusion_stack"
-DRIVER_AND_ENVIRONMENT = f"{WITHOUT_WHEELS},cuda_toolkit,gpu_verify"
+ENVIRONMENT_ALONE = f"{WITHOUT_WHEELS},gpu_driver,kernel_gate,cuda_toolkit,gpu_verify"
 
 
 def play(lab: Lab, directory: Path, playbook: str, without: str, **variables: t.Any) -> PlayResult:
@@ -30,8 +30,8 @@ def play(lab: Lab, directory: Path, playbook: str, without: str, **variables: t.
 @pytest.mark.parametrize(
     "without",
     [
-        pytest.param(DRIVER_AND_ENVIRONMENT, id="driver-and-environment"),
-        pytest.param(WITHOUT_WHEELS, id="toolkit-and-proof-too", marks=pytest.mark.whole),
+        pytest.param(ENVIRONMENT_ALONE, id="environment-alone"),
+        pytest.param(WITHOUT_WHEELS, id="all-but-wheels", marks=pytest.mark.whole),
     ],
 )
 def test_a_reinstalled_host_is_brought_back_and_compared_with_one_command(
@@ -43,7 +43,7 @@ def test_a_reinstalled_host_is_brought_back_and_compared_with_one_command(
         first = play(lab, tmp_path, "site.yml", without)
         assert first.rc == 0, first.message
         before = json.loads((tmp_path / "records" / f"{NAME}.json").read_text())
-        assert before["installed"]["driver"]["on_disk"]
+        assert bool(before["installed"]["driver"]["on_disk"]) == ("gpu_driver" not in without)
         assert before["installed"]["environment"]["conda_packages"] > 0
 
         reinstall(lab, NAME)

@@ -71,7 +71,6 @@ def test_a_power_cut_keeps_what_was_flushed(lab: Lab, machine: LabHost) -> None:
     assert machine.sh("pgrep sleep", check=False).returncode == 1
 
 
-@pytest.mark.quick_vm
 def test_a_reinstalled_machine_is_a_stranger(lab: Lab, machine: LabHost) -> None:
     port = lab.fleet.machine(machine.name).port
     before = lab.fleet.machine(machine.name).starts()[-1]
