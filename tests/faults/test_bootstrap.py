@@ -40,6 +40,7 @@ def bring(cache: Path) -> str:
     return _bootstrap.python_by_uv({"HOME": "/nonexistent"}, _paths.repository(), cache)
 
 
+@pytest.mark.whole
 @pytest.mark.usefixtures("source")
 def test_uv_brings_a_python_that_makes_environments(cache: Path, tmp_path: Path) -> None:
     python = bring(cache)

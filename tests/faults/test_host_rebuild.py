@@ -214,6 +214,7 @@ def pythonless(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[L
     lab.remove_host("pythonless")
 
 
+@pytest.mark.whole
 def test_no_python_and_no_sudo_is_told_with_the_cure(pythonless: LabHost) -> None:
     host = pythonless
     host.sh("useradd -m -s /bin/bash admin && cp -r /root/.ssh /home/admin/ && chown -R admin: /home/admin/.ssh")

@@ -138,6 +138,7 @@ def kill_with_children(playbook: Playbook) -> None:
     playbook.wait()
 
 
+@pytest.mark.whole
 def test_killed_while_it_downloads(place: Place, lab: Lab) -> None:
     playbook = start_and_wait_for_the_download(place, lab, 20_000)
     place.sh("systemctl kill --signal=KILL gpulab-torch-stack; systemctl stop gpulab-torch-stack", check=False)
