@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from driverdamages import LIB, WHOLE_DKMS, damages, failing_for_one_kernel
 from driverlayers import INSTALL, NEW, NEXT, OLD, REFUSING, STOCK, Change, DriverLayers, differences
 from installerhost import DriverHost, run_as_root
 
-LIB = "/usr/lib/x86_64-linux-gnu"
 KEPT = "/var/lib/gpulab/driver/kept"
 # What a change legitimately leaves behind: fetched files and the way back, of which the account says which is which.
 ALSO_THERE = ("/var/cache/gpulab/", f"{KEPT}/", "/root/")
@@ -66,77 +66,32 @@ def driven() -> Iterator[Driven]:
         run_as_root(["rm", "-rf", "--one-file-system", str(directory)])
 
 
-STALE = "570.1.2"
-ENTRY = (
-    f"cp -a /usr/src/nvidia-{OLD} /usr/src/nvidia-{STALE}; sed -i s/{OLD}/{STALE}/ /usr/src/nvidia-{STALE}/dkms.conf;"
-    f" dkms add -m nvidia -v {STALE}"
-)
-# What is done to the host, and what gpu_verify says about it before it is cured.
-DAMAGES: dict[str, tuple[str, str]] = {
-    "dkms-added-but-not-built": (
-        (f"rm -rf /var/lib/nvidia; dkms remove nvidia/{OLD} --all; rm -f {LIB}/libcuda.so.1;"
-        f" mkdir -p /usr/src/nvidia-{OLD}; dkms add -m nvidia -v {OLD} || true"),
-        "no driver from a .run is installed",
-    ),
-    "record-lost": ("rm -rf /var/lib/nvidia", "no driver from a .run is installed"),
-    "record-of-a-run-killed-at-dkms-import": (
-        "sed -i 2q /var/lib/nvidia/log; rm /lib/modules/KERNEL/updates/dkms/*",
-        "the record of the installation, /var/lib/nvidia/log, is damaged",
-    ),
-    "modules-removed-from-one-kernel": (
-        "rm /lib/modules/KERNEL/updates/dkms/nvidia*.ko", "the module of kernel KERNEL: "
-    ),
-    "module-truncated": ("truncate -s 1000 /lib/modules/KERNEL/updates/dkms/nvidia.ko", "the module of kernel KERNEL"),
-    "dkms-entry-removed": (f"dkms remove nvidia/{OLD} --all", f"DKMS does not know nvidia/{OLD}"),
-    "two-versions-in-dkms": (
-        f"{ENTRY}; dkms install -m nvidia -v {STALE} -k KERNEL --force", f"DKMS has another driver, nvidia/{STALE}"
-    ),
-    "stale-dkms-of-another-version": (ENTRY, f"DKMS has another driver, nvidia/{STALE}"),
-    "library-overwritten-by-a-package": (
-        f"""mkdir -p /root/libcuda1/DEBIAN /root/libcuda1{LIB}; cp /usr/bin/true /root/libcuda1{LIB}/libcuda.so.{OLD}
-cd /root; printf 'Package: libnvidia-compute-535\\nVersion: 1\\nArchitecture: all\\nMaintainer: lab <l@example.org>\\n\
-Description: x\\n' > libcuda1/DEBIAN/control; dpkg-deb -b libcuda1; dpkg -i libcuda1.deb""",
-        "(the file belongs to the package libnvidia-compute-535 now)",
-    ),
-    "library-of-another-version": (
-        f"cp {LIB}/libnvidia-ml.so.{OLD} {LIB}/libnvidia-ml.so.999.99.99; ldconfig", "libnvidia-ml.so.999.99.99"
-    ),
-    "killed-while-copying": (
-        f"rm -f /usr/bin/nvidia-smi {LIB}/libnvidia-* /var/lib/gpulab/driver/proven.json; ldconfig",
-        "/usr/bin/nvidia-smi is missing or empty",
-    ),
-    "second-driver-by-hand": (
-        (f"sh /{STOCK}/NVIDIA-Linux-x86_64-{NEW}.run --silent -M open --dkms --skip-module-load --no-x-check"
-        " --kernel-name=KERNEL"),
-        f"a driver {NEW} was installed over it from another .run",
-    ),
-    "settings-changed": (
-        ("echo > /etc/modprobe.d/50-gpulab-nvidia.conf; rm /etc/apt/preferences.d/50-gpulab-nvidia;"
-        " systemctl disable nvidia-persistenced.service"),
-        "/etc/apt/preferences.d/50-gpulab-nvidia was changed; nvidia-persistenced.service is not enabled",
-    ),
-}  # fmt: skip
-
-
+DAMAGES = damages(OLD, f"/{STOCK}/NVIDIA-Linux-x86_64-{NEW}.run", NEW)
 # One of each kind runs every time: all is installed anew, one kernel is built for, files of others are in the way. The
 # others need the same code of the role.
-ALWAYS = {"record-lost", "modules-removed-from-one-kernel", "library-overwritten-by-a-package"}
+ALWAYS = ("record-lost", "modules-removed-from-one-kernel", "library-overwritten-by-a-package")
+RARELY = (
+    "dkms-added-but-not-built", "record-of-a-run-killed-at-dkms-import", "module-truncated", "dkms-entry-removed",
+    "two-versions-in-dkms", "stale-dkms-of-another-version", "library-of-another-version", "killed-while-copying",
+    "second-driver-by-hand", "settings-changed",
+)  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("damage", "words"),
-    [pytest.param(*case, id=name, marks=[] if name in ALWAYS else pytest.mark.whole) for name, case in DAMAGES.items()],
-)
-def test_damage_is_named_by_gpu_verify_and_cured_by_gpu_driver(driven: Driven, damage: str, words: str) -> None:
-    host = driven.host(damage)
+@pytest.mark.parametrize("damage", [*ALWAYS, *(pytest.param(name, marks=pytest.mark.whole) for name in RARELY)])
+def test_damage_is_named_by_gpu_verify_and_cured_by_gpu_driver(driven: Driven, damage: str) -> None:
+    host = driven.host(DAMAGES[damage].script)
     outcome, why = driven.layers.drift(host)
-    assert words.replace("KERNEL", driven.layers.kernel) in why
+    assert DAMAGES[damage].words.replace("KERNEL", driven.layers.kernel) in why
     assert outcome == "fail"
     done = driven.ask(host)
     assert done.made, "nothing was found"
     assert (done.failure, done.rest) == ("", [])
     assert driven.differs(host) == []
     assert driven.layers.drift(host)[0] == "pass"
+
+
+def test_every_damage_is_tried() -> None:
+    assert {*ALWAYS, *RARELY} == DAMAGES.keys()
 
 
 @pytest.mark.whole
@@ -198,13 +153,6 @@ def test_removal_leaves_no_trace(driven: Driven) -> None:
     assert "nvidia" not in driven.layers.sh(host, "cat /etc/passwd /etc/group; ls /var/lib/dkms; ldconfig -p")
 
 
-HALF = f"""mv /usr/sbin/dkms /usr/sbin/dkms.real
-cat > /usr/sbin/dkms << 'END'
-#!/bin/sh
-case " $* " in *" install "*{NEW}*KERNEL*) echo "Error! Bad return status" >&2; exit 10;; esac
-exec /usr/sbin/dkms.real "$@"
-END
-chmod 755 /usr/sbin/dkms"""
 UNPROVEN = f"""cat > /usr/local/bin/ldconfig << 'END'
 #!/bin/sh
 /sbin/ldconfig "$@" | {{ if [ -e {LIB}/libcuda.so.{NEW} ]; then grep -v libnvidia-ml; else cat; fi; }}
@@ -212,7 +160,7 @@ END
 chmod 755 /usr/local/bin/ldconfig"""
 FAULTS = {
     "dkms-refuses-and-the-installer-says-0": (REFUSING, "DKMS refused the modules: dkms: database is locked"),
-    "one-of-two-kernels": (HALF, f"DKMS could not build nvidia/{NEW} for KERNEL"),
+    "one-of-two-kernels": (failing_for_one_kernel(NEW), f"DKMS could not build nvidia/{NEW} for KERNEL"),
     "proof": (UNPROVEN, "the linker finds no libnvidia-ml.so.1"),
 }
 
@@ -279,7 +227,7 @@ def test_a_first_driver_that_fails_leaves_none_and_says_so(driven: Driven) -> No
     assert "database is locked" in done.failure
     assert "put back" not in done.failure
     assert driven.layers.account(host)["phase"] == "failed"
-    driven.layers.sh(host, "mv /usr/sbin/dkms.real /usr/sbin/dkms")
+    driven.layers.sh(host, WHOLE_DKMS)
     again = driven.ask(host, NEW)
     assert (again.failure, again.rest) == ("", [])
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from driverdamages import DISTRO_PACKAGES
 from labhost import LabHost, PlayResult
 
 from gpulab.lab import Fault, Lab
@@ -75,7 +76,7 @@ def untouched(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[La
 def driven(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DrivenHost]:
     """Give ours to a host with a distribution's driver: the first source is gone, the second breaks off once."""
     host = new_host(lab, "driver-driven", tmp_path_factory.mktemp("driven"))
-    host.sh(PACKAGES)
+    host.sh(DISTRO_PACKAGES)
     good = release(lab)
     missing = f"{lab.depot_url}/files/not-there.run"
     lab.set_faults(Fault("/files/NVIDIA-*.run", "truncate", bytes=300_000, times=1))
@@ -84,17 +85,6 @@ def driven(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drive
     assert result.rc == 0, result.stdout
     yield DrivenHost(host, good["version"], host.sh(SAME).stdout, result)
     lab.remove_host("driver-driven")
-
-
-PACKAGES = r"""
-cd /root; for name in nvidia-driver-535 libnvidia-compute-535 nvidia-container-toolkit cuda-keyring; do
-  mkdir -p $name/DEBIAN $name/usr/share/$name; touch $name/usr/share/$name/part
-  printf 'Package: %s\nVersion: 535.183.01-1\nArchitecture: all\nMaintainer: lab <lab@example.org>\nDescription: x\n' \
-    $name > $name/DEBIAN/control
-done
-mkdir -p nvidia-driver-535/usr/lib/nvidia; touch nvidia-driver-535/usr/lib/nvidia/alternate-install-present
-for name in */DEBIAN; do dpkg-deb -b ${name%/DEBIAN} > /dev/null; done
-dpkg -i ./*.deb > /dev/null"""
 
 
 def untouched_after(host: LabHost, **variables: t.Any) -> str:
@@ -152,7 +142,7 @@ def test_a_full_cache_is_refused_before_the_download_ends(lab: Lab, untouched: L
 
 @pytest.mark.whole
 def test_a_distro_driver_is_refused_when_it_may_not_be_replaced(lab: Lab, untouched: LabHost) -> None:
-    untouched.sh(PACKAGES)
+    untouched.sh(DISTRO_PACKAGES)
     message = untouched_after(untouched, gpu_driver_release=release(lab), gpu_driver_replace_distro_driver=False)
     assert "libnvidia-compute-535, nvidia-driver-535" in message
     untouched.sh("dpkg --purge nvidia-driver-535 libnvidia-compute-535 > /dev/null")

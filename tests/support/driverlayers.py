@@ -18,6 +18,7 @@ import typing as t
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from driverdamages import refusing
 from installerhost import DriverHost, Outcome, Workshop
 
 from gpulab.lab.standins.nvidia_driver import build_driver_run
@@ -58,14 +59,7 @@ openssl req -new -x509 -nodes -days 36500 -subj "/CN=DKMS module signing key" -n
   -keyout /var/lib/dkms/mok.key -outform DER -out /var/lib/dkms/mok.pub 2> /dev/null
 apt-get -q remove --yes dkms > /dev/null
 """
-# A DKMS that refuses the new version, and no other, at a moment when the old driver is gone.
-REFUSING = f"""mv /usr/sbin/dkms /usr/sbin/dkms.real
-cat > /usr/sbin/dkms << 'END'
-#!/bin/sh
-case " $* " in *ldtarball*{NEW}*) echo dkms: database is locked >&2; exit 1;; esac
-exec /usr/sbin/dkms.real "$@"
-END
-chmod 755 /usr/sbin/dkms"""
+REFUSING = refusing(NEW)
 # Their content differs from run to run and says nothing: notes of the linker and of dpkg, times inside an initramfs,
 # the list of directories that every run of the installer writes anew. The account of a change is compared by itself.
 _NO_CONTENT = re.compile(

@@ -32,6 +32,12 @@ lsmod | cut -d' ' -f1; echo ---
 cat /proc/driver/nvidia/version /sys/module/nvidia/version /sys/module/nvidia_drm/parameters/modeset 2> /dev/null
 echo ---
 lsinitramfs /boot/initrd.img-$(uname -r)"""
+ALICE = "useradd --create-home alice && cp -r /root/.ssh /home/alice && chown -R alice: /home/alice/.ssh"
+# A desktop as far as the roles look at it: the unit that display managers have, enabled, and an Xorg.
+DESKTOP = """cp /bin/sleep /usr/local/bin/Xorg
+printf '%s\\n' '[Service]' 'ExecStart=/usr/local/bin/Xorg infinity' '[Install]' 'WantedBy=multi-user.target' \\
+    'Alias=display-manager.service' > /etc/systemd/system/stand-in-dm.service
+systemctl daemon-reload && systemctl enable --now stand-in-dm.service"""
 
 
 @dataclass(frozen=True)
@@ -131,6 +137,33 @@ def provision(machine: LabHost, *, parts: str = DRIVER_PARTS, **variables: t.Any
     return Playbook([*target, "-e", json.dumps(variables)], machine.directory / "record.jsonl")
 
 
+def log_in(machine: LabHost) -> subprocess.Popen[str]:
+    """Have alice at a terminal of a machine that knows her."""
+    command = [word.replace("root@", "alice@") for word in machine.lab.ssh_command(machine.name, "cat")]
+    terminal = subprocess.Popen(
+        [command[0], "-tt", *command[1:]], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    machine.sh("until who | grep -q alice; do sleep 1; done")
+    return terminal
+
+
+def drift(machine: LabHost) -> tuple[str, str]:
+    """Run playbooks/verify.yml and return how its check of the driver's drift ended, and its words.
+
+    What needs a card or other roles is not asked for here: on these machines it would not be proven.
+    """
+    others = {"gpu_verify_require": [], "gpu_verify_python": "", "gpu_verify_toolkit": {}}
+    variables = json.dumps({**others, "gpu_verify_results_directory": str(machine.directory / "results")})
+    target = ["-i", str(machine.lab.inventory), "playbooks/verify.yml", "-l", machine.name, "-e", variables]
+    machine.sh("rm -f /var/lib/gpulab/verify.json")
+    done = Playbook(target, machine.directory / "record.jsonl").wait(LIMIT_S)
+    document = json.loads(machine.sh("cat /var/lib/gpulab/verify.json").stdout)
+    [check] = [check for check in document["checks"] if check["name"] == "driver_drift"]
+    assert (done.rc != 0) == any(check["outcome"] == "fail" for check in document["checks"]), done.stdout
+    return check["outcome"], check["why"]
+
+
 def driver_version() -> str:
     """Return the version that the lab's stack has; tests may have added others to the lab."""
     return overlay.versions()["driver"]
@@ -210,17 +243,21 @@ def build_modules(lab: Lab, host: LabHost) -> None:
 
 
 __all__ = [
+    "ALICE",
+    "DESKTOP",
     "FirstInstallation",
     "Look",
     "NewMachine",
     "accept_host_key",
     "build_modules",
+    "drift",
     "driven_machine",
     "driver_version",
     "following_kernel",
     "installation",
     "kernel_fact",
     "lab",
+    "log_in",
     "look",
     "new_machine",
     "plain_machine",

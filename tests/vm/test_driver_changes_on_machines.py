@@ -9,6 +9,7 @@ import json
 import typing as t
 
 import pytest
+from driverdamages import HOLDER
 from labhost import LabHost
 from vmfixtures import LIMIT_S, NewMachine, look, provision, release
 
@@ -23,8 +24,6 @@ exec modprobe --ignore-install nvidia
 END
 chmod 0755 /usr/local/sbin/refusing
 echo 'install nvidia /usr/local/sbin/refusing' > /etc/modprobe.d/refusing.conf"""
-HOLDER = """mknod /dev/nvidiactl c 195 255
-systemd-run --quiet --unit job --property StandardInput=file:/dev/nvidiactl sleep 3600"""
 
 
 @pytest.fixture(scope="module")

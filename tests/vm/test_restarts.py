@@ -5,23 +5,16 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 import typing as t
 
 import pytest
 from labhost import LabHost, PlayResult
-from vmfixtures import LIMIT_S, NewMachine
+from vmfixtures import ALICE, DESKTOP, LIMIT_S, NewMachine, log_in
 
 from gpulab.lab import Lab
 
 REQUEST = "mkdir -p /run/gpulab/restart-required.d && echo 'a test asks' > /run/gpulab/restart-required.d/gpu_driver"
-ALICE = "useradd --create-home alice && cp -r /root/.ssh /home/alice && chown -R alice: /home/alice/.ssh"
-# A desktop as far as the roles look at it: the unit that display managers have, enabled, and an Xorg.
-DESKTOP = """cp /bin/sleep /usr/local/bin/Xorg
-printf '%s\\n' '[Service]' 'ExecStart=/usr/local/bin/Xorg infinity' '[Install]' 'WantedBy=multi-user.target' \\
-    'Alias=display-manager.service' > /etc/systemd/system/stand-in-dm.service
-systemctl daemon-reload && systemctl enable --now stand-in-dm.service"""
 # The network is gone, without a word to anybody, while the machine is still going down.
 DEAF = """printf '%s\\n' '[Unit]' 'After=ssh.service systemd-networkd.service' '[Service]' 'Type=oneshot' \\
     'RemainAfterExit=yes' 'ExecStart=/bin/true' \\
@@ -47,12 +40,7 @@ def restart(machine: LabHost, **variables: t.Any) -> PlayResult:
 def test_somebody_who_is_logged_in_is_asked_to_go_and_reads_why(lab: Lab, machine: LabHost) -> None:
     machine.sh(f"{ALICE}; {DESKTOP}; {REQUEST}")
     before = boots(lab, machine)
-    command = [word.replace("root@", "alice@") for word in lab.ssh_command(machine.name, "cat")]
-    terminal = subprocess.Popen(
-        [command[0], "-tt", *command[1:]], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )  # fmt: skip
-    machine.sh("until who | grep -q alice; do sleep 1; done")
+    terminal = log_in(machine)
     refused = restart(machine)
     assert refused.failed == 1, refused.stdout
     assert "alice is logged in (login on pts/" in refused.message
