@@ -1,0 +1,199 @@
+# Copyright: (c) 2026, gpulab contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A machine whose driver is damaged in many ways at once: what is refused, named and cured.
+
+The tests build upon each other, in the order of this file: a run of the roles takes minutes here.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import typing as t
+
+import pytest
+from driverdamages import (
+    HOLDER,
+    INTERRUPTED_DPKG,
+    STALE,
+    Damage,
+    damages,
+)
+from labhost import LabHost, PlayResult
+from vmfixtures import (
+    ALICE,
+    DESKTOP,
+    LIMIT_S,
+    NewMachine,
+    drift,
+    driver_version,
+    log_in,
+    look,
+    provision,
+    release,
+)
+
+from gpulab.lab import Lab
+
+NEW = "595.45.04"
+# What makes the driver, its settings, and what apt installs; not what the machine and a refused run write anyway.
+CHANGED = """find /etc /usr /lib/modules /boot /opt /var/lib/dkms /var/lib/nvidia /var/lib/gpulab/driver \
+  -newer /root/mark"""
+# Two work directories of which one may run nothing and one is too small, a system disk with little room left, an
+# installer of somebody else, another driver's mark.
+NO_PLACE = """mkdir -p /mnt/noexec /mnt/small /usr/lib/nvidia
+mount -t tmpfs -o noexec,size=600M tmpfs /mnt/noexec
+mount -t tmpfs -o size=20M tmpfs /mnt/small
+touch /usr/lib/nvidia/alternate-install-present
+cp /bin/sleep /root/nvidia-installer
+systemd-run --quiet --unit other-installer /root/nvidia-installer 3600
+fallocate -l $(($(df --output=avail -B1 / | tail -1) - 50000000)) /full"""
+PLACE = """rm -r /full /usr/lib/nvidia
+umount /mnt/noexec /mnt/small
+systemctl stop other-installer job stand-in-dm
+systemctl disable stand-in-dm
+rm /dev/nvidiactl"""
+# A file system that has room when it is looked at, and is full once the unpacking begins.
+FILLING = """mkdir -p /mnt/work
+mount -t tmpfs -o size=70M tmpfs /mnt/work
+systemd-run --quiet --unit filling sh -c \
+  'until [ -e /mnt/work/gpulab-driver/scratch ]; do :; done; cat /dev/zero > /mnt/work/full'"""
+# An archive that has neither the compiler nor the headers, which are not installed.
+NO_ARCHIVE = """dpkg --remove --force-depends gcc linux-headers-KERNEL > /dev/null 2>&1
+mkdir /root/apt && mv /etc/apt/sources.list* /var/lib/apt/lists /root/apt && mkdir -p /var/lib/apt/lists/partial"""
+ARCHIVE = "rm -r /var/lib/apt/lists && mv /root/apt/lists /var/lib/apt && mv /root/apt/sources.list* /etc/apt"
+# The initramfs of KERNEL loads the modules of another version, of which the disk has none any more.
+OLD_IN_INITRAMFS = f"""echo nvidia >> /etc/initramfs-tools/modules
+update-initramfs -u -k KERNEL
+dkms uninstall -m nvidia -v {STALE} -k KERNEL"""
+# Somebody holds dpkg's lock until apt has waited for it.
+LOCKED_DPKG = """cat > /root/locking << 'END'
+import fcntl, subprocess, time
+lock = open("/var/lib/dpkg/lock-frontend", "a")
+fcntl.lockf(lock, fcntl.LOCK_EX)
+while subprocess.run(["pgrep", "-f", "apt-get .*install gcc"], stdout=subprocess.DEVNULL).returncode:
+    time.sleep(1)
+time.sleep(10)
+open("/root/waited-for", "w").close()
+END
+systemd-run --quiet --unit locking python3 /root/locking"""
+
+
+@pytest.fixture(scope="module")
+def machine(driven_machine: NewMachine) -> LabHost:
+    return driven_machine("vm-damaged")
+
+
+@pytest.fixture(scope="module")
+def new(lab: Lab) -> dict[str, t.Any]:
+    return release(lab, NEW)
+
+
+@pytest.fixture(scope="module")
+def kernel(machine: LabHost) -> str:
+    return look(machine).kernel
+
+
+def untouched_after(machine: LabHost, **variables: t.Any) -> PlayResult:
+    """Apply the driver's role, which must refuse; make sure that nothing was changed."""
+    machine.sh("touch /root/mark; sleep 0.01")
+    refused = machine.start("gpu_driver", **variables).wait(LIMIT_S)
+    assert refused.failed == 1, refused.stdout
+    assert machine.sh(CHANGED).stdout == ""
+    assert f" {driver_version()} " in look(machine).driver
+    return refused
+
+
+def inflicted(kernel: str) -> list[Damage]:
+    """Return what is done to the machine, in this order; what has no words is not the driver's."""
+    known = damages(driver_version(), run="", other="")
+    words = "the initramfs of KERNEL: it holds an NVIDIA module and there is none on disk"
+    named = [
+        known["settings-changed"],
+        known["two-versions-in-dkms"],
+        Damage(OLD_IN_INITRAMFS, words),
+        known["library-of-another-version"],
+        known["library-overwritten-by-a-package"],
+        Damage("mount -t tmpfs -o noexec tmpfs /tmp", ""),
+    ]
+    return [Damage(one.script.replace("KERNEL", kernel), one.words.replace("KERNEL", kernel)) for one in named]
+
+
+def test_drift_names_every_damage(machine: LabHost, kernel: str) -> None:
+    done = inflicted(kernel)
+    for damage in done:
+        machine.sh(damage.script)
+    outcome, why = drift(machine)
+    assert outcome == "fail"
+    assert [damage.words for damage in done if damage.words not in why] == []
+    assert f"the module of kernel {kernel}: it has no module" in why
+
+
+def test_an_archive_without_compiler_and_headers_is_told(machine: LabHost, kernel: str) -> None:
+    machine.sh(NO_ARCHIVE.replace("KERNEL", kernel))
+    refused = untouched_after(machine)
+    machine.sh(ARCHIVE)
+    assert f"apt knows no package gcc, linux-headers-{kernel}" in refused.message
+    assert "except that kernel in gpu_driver_ignored_kernels" in refused.message
+
+
+def test_one_run_cures_all_of_them(lab: Lab, machine: LabHost, kernel: str) -> None:
+    """The tools are brought back as well, although dpkg is locked at first and was interrupted before."""
+    machine.sh(f"{INTERRUPTED_DPKG}\n{LOCKED_DPKG}")
+    cured = provision(machine).wait(LIMIT_S)
+    assert cured.rc == 0, cured.stdout
+    machine.sh("test -e /root/waited-for")
+    assert machine.sh("dpkg --audit").stdout == ""
+    assert f"nvidia/{driver_version()}, {kernel}, x86_64: installed" in machine.sh("dkms status").stdout
+    assert STALE not in machine.sh("dkms status; ls /usr/src").stdout
+    assert drift(machine)[0] == "pass"
+    again = provision(machine).wait(LIMIT_S)
+    assert (again.rc, again.changed) == (0, 0), again.stdout
+    lab.reboot(machine.name)
+    seen = look(machine)
+    assert f" {driver_version()} " in seen.driver
+    assert "/nvidia.ko" in seen.initramfs
+
+
+def test_all_reasons_to_refuse_are_told_at_once(machine: LabHost, new: dict[str, t.Any]) -> None:
+    machine.sh(f"{ALICE}; {DESKTOP}; {HOLDER}\n{NO_PLACE}")
+    terminal = log_in(machine)
+    directories = ["/mnt/noexec", "/mnt/small"]
+    refused = untouched_after(machine, gpu_driver_release=new, gpu_driver_work_directories=directories)
+    terminal.kill()
+    terminal.wait(60)
+    machine.sh(PLACE)
+    for words in (
+        "/mnt/noexec on /mnt/noexec (noexec",
+        "/mnt/small on /mnt/small (21 MB free)",
+        " MB free on /.",
+        "an nvidia-installer is at work (pid ",
+        "alternate-install-present marks another driver",
+        "the loaded NVIDIA module has to go, but here are: sleep (pid ",
+        "the desktop (stand-in-dm)",
+        "alice (",
+        "Nothing has been changed.",
+    ):
+        assert words in refused.message
+
+
+def test_a_disk_that_fills_up_while_unpacking_is_told(machine: LabHost, new: dict[str, t.Any]) -> None:
+    machine.sh(FILLING)
+    refused = untouched_after(machine, gpu_driver_release=new, gpu_driver_work_directories=["/mnt/work"])
+    machine.sh("umount /mnt/work")
+    assert "NVIDIA-Linux-x86_64-595.45.04.run ended with " in refused.message
+    assert "(0 MB free on /mnt/work)" in refused.message
+
+
+def test_a_clock_far_in_the_past_is_told(machine: LabHost) -> None:
+    """By the run that meets a reinstalled machine as well as by the first role of every other."""
+    records = str(machine.directory / "records")
+    recorded = machine.start("host_record", host_record_directory=records).wait(LIMIT_S)
+    assert recorded.rc == 0, recorded.stdout
+    machine.sh("date --set 2000-01-01")
+    refused = provision(machine, parts="host_preflight").wait(LIMIT_S)
+    met = machine.start("host_rebuild", host_rebuild_directory=records).wait(LIMIT_S)
+    machine.sh(f"date --set {dt.datetime.now(dt.UTC):%Y-%m-%dT%H:%M:%SZ}")
+    assert (refused.failed, met.failed) == (1, 1), f"{refused.stdout}\n{met.stdout}"
+    assert "the clock says 2000-01-01" in refused.message
+    assert "the host's clock says 2000-01-01" in met.message
