@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Every case that the documents name has a test that exists where they say, or says that it has none.
 
-`docs/cases.md` names tests as pytest does, `docs/driver.md` by a letter for the file and a part of the name.
+`docs/cases.md` names tests as pytest does, `docs/driver.md` by a letter for the file and a part of the name, and the
+roles' pages by a part of the name.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ CASES, DRIVER = ROOT / "docs/cases.md", ROOT / "docs/driver.md"
 NODE = re.compile(r"(?P<file>tests/[\w/]+\.py)::(?:(?P<group>\w+)::)?(?P<name>test_\w+)(?:\[(?P<case>[^\[\]]+)\])?")
 # Tests below tests/faults that need no container: they work on layers of an overlay.
 ON_LAYERS = ("tests/installer/", "tests/faults/test_driver_changes.py", "tests/faults/test_driver_kills.py")
+# At the end of a role's README: files of tests, and names that are a part of a test's.
+FAULT_CASES = re.compile(r"Fault cases \(.*?(?=\n\n|\Z)", re.DOTALL)
 PLACES = ("unit", "layers", "container", "virtual machine")
 
 
@@ -186,3 +189,18 @@ def test_every_ending_has_tests_by_name() -> None:
     endings = rows(DRIVER.read_text(encoding="utf-8"), columns=("Tests",))
     assert len(endings) > 15, "the tables were not found"
     assert [row.cells[0] for row in endings if not CELL.fullmatch(row.cells[-1])] == []
+
+
+def test_every_fault_case_that_a_role_names_is_there() -> None:
+    lists = [
+        (page.parent.name, text)
+        for page in sorted((ROOT / "roles").glob("*/README.md"))
+        for text in FAULT_CASES.findall(page.read_text(encoding="utf-8"))
+    ]
+    assert len(lists) > 5, "the lists were not found"
+    missing = []
+    for role, text in lists:
+        there = {test for file in re.findall(r"`(tests/[\w/]+\.py)`", text) for test in written(ROOT / file).tests}
+        named = re.findall(r"`(\w+)`", text)
+        missing += [f"{role}: {name}" for name in named if not any(name in test for test in there)]
+    assert missing == []
