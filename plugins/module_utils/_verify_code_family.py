@@ -10,7 +10,11 @@ from ansible_collections.gpulab.workstation.plugins.module_utils import _verify_
 from ansible_collections.gpulab.workstation.plugins.module_utils._verify import Check, parse_arch
 from ansible_collections.gpulab.workstation.plugins.module_utils._verify_context import Context, Family
 from ansible_collections.gpulab.workstation.plugins.module_utils._verify_numbers import judge_results, kernels_for
-from ansible_collections.gpulab.workstation.plugins.module_utils._verify_programs import NUMBERS, programs_for
+from ansible_collections.gpulab.workstation.plugins.module_utils._verify_programs import (
+    CONTROL,
+    MAIN,
+    programs_for,
+)
 
 
 def checks(context: Context) -> list[Check]:
@@ -27,10 +31,10 @@ def checks(context: Context) -> list[Check]:
         for program, target in programs_for(arch).items():
             context.progress(f"compiling {program} for sm_{target}")
             builds.append(reader.build(host, compiler, wish.work_directory, program, target, wish.nvcc_flags))
-        control = reader.build(host, compiler, wish.work_directory, NUMBERS, other, ()) if other else None
+        control = reader.build(host, compiler, wish.work_directory, CONTROL, other, ()) if other else None
     code, negative = native.judge_code(arch, known, builds, control)
     built = {build.program: build for build in builds if build.rc == 0}
-    why_none = context.why_no_gpu or ("" if NUMBERS in built else "the test program could not be built")
+    why_none = context.why_no_gpu or ("" if MAIN in built else "the test program could not be built")
     return [toolkit, code, negative, *_results(context, arch, built, why_none), *_foreign(context, control, why_none)]
 
 
@@ -41,7 +45,7 @@ def _results(context: Context, arch: str, built: dict[str, native.Build], why_no
     for card in context.cards:
         context.progress(f"right numbers on card {card.index}")
         runs = {
-            program: reader.run_program(context, card, program, built[program].arch)
+            program: reader.run_program(context, card, program, built[program].arch, "numbers")
             for program in kernels_for(arch)
             if program in built
         }
@@ -56,7 +60,7 @@ def _foreign(context: Context, control: native.Build | None, why_none: str) -> l
     found = []
     for card in context.cards:
         context.progress(f"foreign code on card {card.index}")
-        run = reader.run_program(context, card, control.program, control.arch)
+        run = reader.run_program(context, card, control.program, control.arch, "numbers")
         found.append(native.judge_foreign(run, control.arch, card.key))
     return found
 

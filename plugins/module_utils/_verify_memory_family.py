@@ -16,7 +16,7 @@ from ansible_collections.gpulab.workstation.plugins.module_utils._verify_memory 
     parse_torch_copy,
 )
 from ansible_collections.gpulab.workstation.plugins.module_utils._verify_pcie import Link, judge_host, judge_link
-from ansible_collections.gpulab.workstation.plugins.module_utils._verify_programs import MEMORY, TO_HOST
+from ansible_collections.gpulab.workstation.plugins.module_utils._verify_programs import MAIN
 
 _NAMES = ("memory_test", "pcie_link", "host_bandwidth", "memory_bandwidth")
 _COPY = "gpu_verify_copy.py"
@@ -33,18 +33,18 @@ def checks(context: Context) -> list[Check]:
 
 def _why_not_built(context: Context) -> str:
     arch, directory = parse_arch(context.wish.arch), context.wish.work_directory
-    paths = [reader.program_path(directory, program, arch) for program in (MEMORY, TO_HOST)]
-    return "" if all(context.host.exists(path) for path in paths) else "the test programs could not be built"
+    there = context.host.exists(reader.program_path(directory, MAIN, arch))
+    return "" if there else "the test program could not be built"
 
 
 def _on_card(context: Context, card: Card) -> list[Check]:
     arch = parse_arch(context.wish.arch)
     context.progress(f"testing the memory of card {card.index}")
-    test = reader.run_program(context, card, MEMORY, arch, "test")
+    test = reader.run_program(context, card, MAIN, arch, "memory")
     context.progress(f"copying between host and card {card.index}")
-    to_host = reader.run_program(context, card, TO_HOST, arch)
+    to_host = reader.run_program(context, card, MAIN, arch, "host")
     context.progress(f"memory bandwidth of card {card.index}")
-    speed = reader.run_program(context, card, MEMORY, arch, "bandwidth")
+    speed = reader.run_program(context, card, MAIN, arch, "bandwidth")
     facts = context.card_facts(card)
 
     def limits(link: Link) -> tuple[Limit, ...] | None:

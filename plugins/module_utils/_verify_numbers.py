@@ -10,7 +10,7 @@ import typing as t
 from ansible_collections.gpulab.workstation.plugins.module_utils._verify import Check, failed, passed
 from ansible_collections.gpulab.workstation.plugins.module_utils._verify_programs import (
     FP4,
-    NUMBERS,
+    MAIN,
     ProgramRun,
     digits,
     programs_for,
@@ -19,7 +19,7 @@ from ansible_collections.gpulab.workstation.plugins.module_utils._verify_program
 
 # The kernels of each program, and the first compute capability that has the instructions (PTX ISA, mma).
 _KERNELS: t.Mapping[str, t.Mapping[str, int]] = {
-    NUMBERS: {
+    MAIN: {
         "fused_fp32": 0,
         "integer_mix": 0,
         "fp64": 0,
@@ -58,7 +58,7 @@ def judge_results(arch: str, runs: t.Mapping[str, ProgramRun], card: str) -> Che
     """Judge the runs of the right programs on a card: every kernel, no PTX JIT, right numbers twice."""
     wanted = kernels_for(arch)
     wrong = [words for program in wanted for words in _problems(program, arch, runs.get(program))]
-    figures: dict[str, t.Any] = dict(runs[NUMBERS].figures) if NUMBERS in runs else {}
+    figures: dict[str, t.Any] = dict(runs[MAIN].figures) if MAIN in runs else {}
     figures["kernels"] = [kernel for run in runs.values() for kernel in run.report.get("kernels", [])]
     figures["absent"] = absent(arch)
     if wrong:

@@ -1,7 +1,11 @@
 # Copyright: (c) 2026, gpulab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The test programs in CUDA: which there are for an architecture, and what a run of one has to say for itself."""
+"""The test programs in CUDA: which there are for an architecture, and what a run of one has to say for itself.
+
+A program is built for one target. What it is to do is the last word of its command line: numbers, and with the first
+program also memory, bandwidth and host.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +14,9 @@ import re
 import typing as t
 from dataclasses import dataclass
 
-NUMBERS = "gpu_verify"
+MAIN = "gpu_verify"
 FP4 = "gpu_verify_fp4"
-MEMORY = "gpu_verify_memory"
-TO_HOST = "gpu_verify_host"
+CONTROL = "gpu_verify_control"
 
 # The fp4 instruction exists for a target of its own only (PTX ISA, mma with .kind::mxf4nvf4).
 _FP4_TARGETS = {"120": "120a"}
@@ -50,9 +53,8 @@ def digits(arch: str) -> int:
 
 def programs_for(arch: str) -> dict[str, str]:
     """Return the programs for an architecture, and the target that each is built for."""
-    built = dict.fromkeys((NUMBERS, MEMORY, TO_HOST), arch)
     fp4 = _FP4_TARGETS.get(arch.rstrip("af"))
-    return {**built, FP4: fp4} if fp4 else built
+    return {MAIN: arch, FP4: fp4} if fp4 else {MAIN: arch}
 
 
 def run_problems(arch: str, run: ProgramRun) -> list[str]:
@@ -67,4 +69,4 @@ def run_problems(arch: str, run: ProgramRun) -> list[str]:
     return []
 
 
-__all__ = ["FP4", "MEMORY", "NUMBERS", "TO_HOST", "ProgramRun", "digits", "programs_for", "run_problems"]
+__all__ = ["CONTROL", "FP4", "MAIN", "ProgramRun", "digits", "programs_for", "run_problems"]

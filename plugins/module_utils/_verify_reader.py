@@ -104,11 +104,11 @@ def _list_code(host: Host, compiler: Compiler, program: str) -> tuple[frozenset[
     return parse_cuobjdump(answers[0].stdout, answers[1].stdout), ""
 
 
-def run_program(context: Context, card: Card, program: str, arch: str, *words: str) -> ProgramRun:
-    """Run a program built for an architecture on one card; the program ends itself after the limit."""
+def run_program(context: Context, card: Card, program: str, arch: str, what: str) -> ProgramRun:
+    """Have a program built for an architecture do something on one card; it ends itself after the limit."""
     wish, device = context.wish, card.index
     path = program_path(wish.work_directory, program, arch)
-    command = [*GPU_ENVIRONMENT, *GPU_SETTINGS, path, str(device), str(context.seed), str(wish.time_limit_s), *words]
+    command = [*GPU_ENVIRONMENT, *GPU_SETTINGS, path, str(device), str(context.seed), str(wish.time_limit_s), what]
     done = context.host.run(command, cwd=wish.work_directory, timeout_s=wish.time_limit_s + _SPARE_S)
     return ProgramRun(device, done.rc, done.stdout, done.stderr)
 

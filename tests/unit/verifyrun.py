@@ -139,16 +139,16 @@ def add_card(host: FakeHost, *, foreign: str = "refused", wrong: int = 0, cards:
         words = " ".join(command)
         if "-90 " in words and foreign == "refused":
             return 3, json.dumps({"format": 1, "device": 0, "ok": False, "code": 209, "error": "no kernel image"}), ""
-        answers = {"_host-": "host", "bandwidth": "bandwidth", " test": "memory-test"}
-        for word, name in answers.items():
-            if word in words:
-                answer = json.loads(recorded(f"gpu_verify/h100-{name}.txt"))
-                return 0, json.dumps({**answer, "binary_arch": 120}), ""
+        answers = {"host": "host", "bandwidth": "bandwidth", "memory": "memory-test"}
+        if name := answers.get(command[-1]):
+            answer = json.loads(recorded(f"gpu_verify/h100-{name}.txt"))
+            return 0, json.dumps({**answer, "binary_arch": 120}), ""
+        assert command[-1] == "numbers"
         kernels = [
             {"name": name, "elements": 8, "unwritten": 0, "wrong": wrong, "repeatable": True, "ok": not wrong}
             for name in kernels_for("120")["gpu_verify_fp4" if "_fp4-" in words else "gpu_verify"]
         ]
-        answer = {"format": 1, "device": int(command[-3]), "ok": not wrong, "binary_arch": 120, "kernels": kernels}
+        answer = {"format": 1, "device": int(command[-4]), "ok": not wrong, "binary_arch": 120, "kernels": kernels}
         return (1 if wrong else 0), json.dumps(answer), ""
 
     host.commands["env"] = run

@@ -16,6 +16,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <ctime>
+#include <initializer_list>
 #include <string>
 #include <vector>
 
@@ -50,17 +51,37 @@ void out_of_time(int) {
     _exit(4);
 }
 
-void start(int device, int limit_s) {
-    signal(SIGALRM, out_of_time);
-    alarm(static_cast<unsigned>(limit_s));
-    g_device = device;
-    must("choose the card", cudaSetDevice(device));
-}
-
 double seconds_now() {
     timespec now{};
     clock_gettime(CLOCK_MONOTONIC, &now);
     return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) * 1e-9;
+}
+
+// What the command line asks for: PROGRAM DEVICE SEED LIMIT_SECONDS WHAT.
+struct Run {
+    std::string what;
+    uint64_t seed;
+    double began;
+};
+
+// Chooses the card and sets the time limit; ends the program where it was asked for something that it does not know.
+Run start(const char* program, std::initializer_list<const char*> known, int argc, char** argv) {
+    std::string all;
+    bool found = false;
+    for (const char* name : known) {
+        all += (all.empty() ? "" : "|") + std::string(name);
+        found |= argc == 5 && std::strcmp(argv[4], name) == 0;
+    }
+    if (!found) {
+        std::fprintf(stderr, "usage: %s DEVICE SEED LIMIT_SECONDS %s\n", program, all.c_str());
+        std::exit(2);
+    }
+    const double began = seconds_now();
+    signal(SIGALRM, out_of_time);
+    alarm(static_cast<unsigned>(std::atoi(argv[3])));
+    g_device = std::atoi(argv[1]);
+    must("choose the card", cudaSetDevice(g_device));
+    return {argv[4], std::strtoull(argv[2], nullptr, 10), began};
 }
 
 // splitmix64 (Steele, Lea, Flood 2014): every input follows from the seed in the result.

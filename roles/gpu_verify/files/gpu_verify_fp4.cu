@@ -5,7 +5,7 @@
 // The fp4 tensor cores of compute capability 12.0: nvfp4, e2m1 elements with an e4m3 scale for every 16 of a row. The
 // instruction exists for the target 120a alone, so this program is built for it and has machine code for nothing else.
 //
-//   gpu_verify_fp4 DEVICE SEED LIMIT_SECONDS      prints one JSON object
+//   gpu_verify_fp4 DEVICE SEED LIMIT_SECONDS numbers      prints one JSON object
 
 #include "gpu_verify_numbers.cuh"
 
@@ -50,13 +50,8 @@ void scale(Matrix& matrix, bool exact, uint64_t& state, std::vector<uint32_t>& s
 }  // namespace
 
 int main(int argc, char** argv) {
-    if (argc != 4) {
-        std::fprintf(stderr, "usage: gpu_verify_fp4 DEVICE SEED LIMIT_SECONDS\n");
-        return 2;
-    }
-    const double began = seconds_now();
-    start(std::atoi(argv[1]), std::atoi(argv[3]));
-    uint64_t seed = std::strtoull(argv[2], nullptr, 10);
+    const Run asked = start("gpu_verify_fp4", {"numbers"}, argc, argv);
+    uint64_t seed = asked.seed;
     const cudaDeviceProp card = read_card();
     about_card(card, tensor<Nvfp4>, true);  // fails here where the program has no code for this card
 
@@ -70,6 +65,6 @@ int main(int argc, char** argv) {
         scale(b, exact, seed, scales);
         results.push_back(verify_tensor<Nvfp4>(kNvfp4, a, b, to_device(scales), exact, ok));
     }
-    print_results(card, tensor<Nvfp4>, ok, argv[2], began, results);
+    print_results(card, tensor<Nvfp4>, ok, asked.seed, asked.began, results);
     return ok ? 0 : 1;
 }

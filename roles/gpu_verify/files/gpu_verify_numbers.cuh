@@ -237,10 +237,10 @@ std::string verify_tensor(const Path& path, const Matrix& a, const Matrix& b, co
 }
 
 template <typename Kernel>
-void print_results(const cudaDeviceProp& card, Kernel kernel, bool ok, const std::string& seed, double began,
+void print_results(const cudaDeviceProp& card, Kernel kernel, bool ok, uint64_t seed, double began,
                    const std::vector<std::string>& results) {
-    std::printf("%s, \"seed\": %s, \"seconds\": %.3f, \"kernels\": [", about_card(card, kernel, ok).c_str(),
-                seed.c_str(), seconds_now() - began);
+    std::printf("%s, \"seed\": %llu, \"seconds\": %.3f, \"kernels\": [", about_card(card, kernel, ok).c_str(),
+                static_cast<unsigned long long>(seed), seconds_now() - began);
     for (size_t i = 0; i < results.size(); ++i) std::printf("%s%s", i == 0 ? "" : ", ", results[i].c_str());
     std::printf("]}\n");
 }

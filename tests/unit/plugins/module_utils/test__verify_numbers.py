@@ -17,7 +17,7 @@ from ansible_collections.gpulab.workstation.plugins.module_utils._verify_numbers
     judge_results,
     kernels_for,
 )
-from ansible_collections.gpulab.workstation.plugins.module_utils._verify_programs import FP4, NUMBERS, ProgramRun
+from ansible_collections.gpulab.workstation.plugins.module_utils._verify_programs import FP4, MAIN, ProgramRun
 
 FIXTURES = Path(__file__).parents[2] / "fixtures/gpu_verify"
 PASS, FAIL = Outcome.PASS, Outcome.FAIL
@@ -48,7 +48,7 @@ def run(program: str, rc: int = 0, *, without: str = "", **changes: t.Any) -> Pr
     ],
 )
 def test_recorded(name: str, rc: int, outcome: Outcome, words: str) -> None:
-    check = judge_results("90", {NUMBERS: recorded(name, rc)}, "GPU-1")
+    check = judge_results("90", {MAIN: recorded(name, rc)}, "GPU-1")
     assert (check.outcome, check.card, words in check.why) == (outcome, "GPU-1", True), check.why
 
 
@@ -58,27 +58,27 @@ WRONG: dict[str, t.Any] = {"wrong": 2, "ok": False}
 @pytest.mark.parametrize(
     ("numbers", "fp4", "outcome", "words"),
     [
-        pytest.param(run(NUMBERS), run(FP4), PASS, "right numbers (RTX) in 15 kernels", id="right"),
-        pytest.param(run(NUMBERS, 1, ok=False, bf16=WRONG), run(FP4), FAIL, "bf16: 2 wrong", id="wrong"),
-        pytest.param(run(NUMBERS), run(FP4, 1, ok=False, nvfp4_exact=WRONG), FAIL, "nvfp4_exact: 2 wrong", id="fp4"),
+        pytest.param(run(MAIN), run(FP4), PASS, "right numbers (RTX) in 15 kernels", id="right"),
+        pytest.param(run(MAIN, 1, ok=False, bf16=WRONG), run(FP4), FAIL, "bf16: 2 wrong", id="wrong"),
+        pytest.param(run(MAIN), run(FP4, 1, ok=False, nvfp4_exact=WRONG), FAIL, "nvfp4_exact: 2 wrong", id="fp4"),
         pytest.param(
-            run(NUMBERS, 1, ok=False, tf32={"unwritten": 3, "ok": False}), run(FP4), FAIL, "3 unwritten", id="unwritten"
+            run(MAIN, 1, ok=False, tf32={"unwritten": 3, "ok": False}), run(FP4), FAIL, "3 unwritten", id="unwritten"
         ),
         pytest.param(
-            run(NUMBERS, 1, ok=False, int8={"repeatable": False, "ok": False}),
+            run(MAIN, 1, ok=False, int8={"repeatable": False, "ok": False}),
             run(FP4),
             FAIL,
             "int8: 0 wrong and 0 unwritten of 10 elements, repeatable: False",
             id="not-repeatable",
         ),
-        pytest.param(run(NUMBERS, without="fp64_tensor"), run(FP4), FAIL, "fp64_tensor has no result", id="missing"),
-        pytest.param(run(NUMBERS), None, FAIL, "gpu_verify_fp4 could not be built", id="fp4-does-not-build"),
+        pytest.param(run(MAIN, without="fp64_tensor"), run(FP4), FAIL, "fp64_tensor has no result", id="missing"),
+        pytest.param(run(MAIN), None, FAIL, "gpu_verify_fp4 could not be built", id="fp4-does-not-build"),
         pytest.param(None, None, FAIL, "gpu_verify could not be built", id="nothing-builds"),
-        pytest.param(run(NUMBERS, binary_arch=90), run(FP4), FAIL, "is for 90, not 120", id="other-code-loaded"),
-        pytest.param(run(NUMBERS, 1), run(FP4), FAIL, "ended with 1 and ok=True", id="status-and-words-differ"),
+        pytest.param(run(MAIN, binary_arch=90), run(FP4), FAIL, "is for 90, not 120", id="other-code-loaded"),
+        pytest.param(run(MAIN, 1), run(FP4), FAIL, "ended with 1 and ok=True", id="status-and-words-differ"),
         pytest.param(ProgramRun(0, -11, "", "boom"), run(FP4), FAIL, "ended with -11", id="crashes"),
         pytest.param(
-            run(NUMBERS, 3, at="run", error="an illegal memory access was encountered"),
+            run(MAIN, 3, at="run", error="an illegal memory access was encountered"),
             run(FP4),
             FAIL,
             "an illegal memory access was encountered (at: run)",
@@ -87,7 +87,7 @@ WRONG: dict[str, t.Any] = {"wrong": 2, "ok": False}
     ],
 )
 def test_judge_results(numbers: ProgramRun | None, fp4: ProgramRun | None, outcome: Outcome, words: str) -> None:
-    runs = {name: made for name, made in ((NUMBERS, numbers), (FP4, fp4)) if made}
+    runs = {name: made for name, made in ((MAIN, numbers), (FP4, fp4)) if made}
     check = judge_results("120", runs, "GPU-1")
     assert (check.outcome, words in check.why) == (outcome, True), check.why
 

@@ -15,16 +15,14 @@ from ansible_collections.gpulab.workstation.plugins.module_utils._verify_program
     run_problems,
 )
 
-PLAIN = ["gpu_verify", "gpu_verify_memory", "gpu_verify_host"]
-
 
 @pytest.mark.parametrize(
     ("arch", "expected"),
     [
-        pytest.param("90", dict.fromkeys(PLAIN, "90"), id="hopper"),
-        pytest.param("120", {**dict.fromkeys(PLAIN, "120"), "gpu_verify_fp4": "120a"}, id="blackwell"),
-        pytest.param("120a", {**dict.fromkeys(PLAIN, "120a"), "gpu_verify_fp4": "120a"}, id="blackwell-specific"),
-        pytest.param("110", dict.fromkeys(PLAIN, "110"), id="thor"),
+        pytest.param("90", {"gpu_verify": "90"}, id="hopper"),
+        pytest.param("120", {"gpu_verify": "120", "gpu_verify_fp4": "120a"}, id="blackwell"),
+        pytest.param("120a", {"gpu_verify": "120a", "gpu_verify_fp4": "120a"}, id="blackwell-specific"),
+        pytest.param("110", {"gpu_verify": "110"}, id="thor"),
     ],
 )
 def test_programs(arch: str, expected: dict[str, str]) -> None:

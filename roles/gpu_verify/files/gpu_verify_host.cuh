@@ -4,8 +4,8 @@
 //
 // One card's way to the host: copies from and to pinned memory, and the PCIe link read by sysfs and by NVML while they
 // are under way (an idle link falls back to 2.5 GT/s).
-//
-//   gpu_verify_host DEVICE SEED LIMIT_SECONDS      prints one JSON object
+
+#pragma once
 
 #include <algorithm>
 #include <fstream>
@@ -154,16 +154,7 @@ std::string parent(const std::string& directory) {
 
 __global__ void nothing() {}
 
-}  // namespace
-
-int main(int argc, char** argv) {
-    if (argc != 4) {
-        std::fprintf(stderr, "usage: gpu_verify_host DEVICE SEED LIMIT_SECONDS\n");
-        return 2;
-    }
-    const double began = seconds_now();
-    start(std::atoi(argv[1]), std::atoi(argv[3]));
-    const cudaDeviceProp card = read_card();
+int measure_host(const cudaDeviceProp& card, double began) {
     about_card(card, nothing, true);  // fails here where the program has no code for this card
     const std::string pci = pci_text(card);
     const std::string directory = "/sys/bus/pci/devices/" + pci.substr(4);
@@ -196,3 +187,5 @@ int main(int argc, char** argv) {
                 idle.c_str(), link.most().c_str(), under_load.c_str(), replays.c_str(), seconds_now() - began);
     return ok ? 0 : 1;
 }
+
+}  // namespace

@@ -4,8 +4,8 @@
 //
 // One card's memory: a test of nearly all that is free, and the speed of copies and triads over size beside the copies
 // of the CUDA runtime and of nvbandwidth's kernel.
-//
-//   gpu_verify_memory DEVICE SEED LIMIT_SECONDS test|bandwidth      prints one JSON object
+
+#pragma once
 
 #include <algorithm>
 
@@ -105,6 +105,7 @@ Faults test_pass(const Pass& pass, const std::vector<Chunk>& chunks, uint64_t se
 }
 
 int test_memory(const cudaDeviceProp& card, uint64_t seed) {
+    about_card(card, check, true);  // fails here where the program has no code for this card
     size_t free_bytes = 0, total_bytes = 0;
     must("ask for free memory", cudaMemGetInfo(&free_bytes, &total_bytes));
     Faults* on_card = nullptr;
@@ -272,8 +273,8 @@ Arrays take_arrays() {
     return on;
 }
 
-int measure_bandwidth(const cudaDeviceProp& card, uint64_t seed) {
-    const double began = seconds_now();
+int measure_bandwidth(const cudaDeviceProp& card, uint64_t seed, double began) {
+    about_card(card, check, true);  // fails here where the program has no code for this card
     const Arrays on = take_arrays();
     const Bench bench(card, on, seed);
     const Chosen copy = choose<false>(bench, kGiB);
@@ -300,16 +301,3 @@ int measure_bandwidth(const cudaDeviceProp& card, uint64_t seed) {
 }
 
 }  // namespace
-
-int main(int argc, char** argv) {
-    const std::string what = argc == 5 ? argv[4] : "";
-    if (what != "test" && what != "bandwidth") {
-        std::fprintf(stderr, "usage: gpu_verify_memory DEVICE SEED LIMIT_SECONDS test|bandwidth\n");
-        return 2;
-    }
-    start(std::atoi(argv[1]), std::atoi(argv[3]));
-    const uint64_t seed = std::strtoull(argv[2], nullptr, 10);
-    const cudaDeviceProp card = read_card();
-    about_card(card, check, true);  // fails here where the program has no code for this card
-    return what == "test" ? test_memory(card, seed) : measure_bandwidth(card, seed);
-}
