@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import typing as t
 from collections.abc import Iterator
 from pathlib import Path
@@ -183,6 +184,27 @@ def refused(host: LabHost, *words: str, **variables: t.Any) -> None:
     for word in ("Found: ", "Expected: ", "To do: ", *words):
         assert word in result.message
     assert traces(host) == before
+
+
+@pytest.mark.whole
+def test_a_download_of_five_and_a_half_gigabytes_goes_on_behind_the_fourth(lab: Lab, bare_host: LabHost) -> None:
+    """Where a number of 32 bits would have turned over. The file is an installer that does nothing, and holes."""
+    served, size, cut = lab.depot_dir / "files/large.run", 5_500_000_000, 4_400_000_000
+    with served.open("wb") as file:
+        file.write(b"#!/bin/bash\nexit 0\n")
+        for mark in (1 << 31, 1 << 32, cut, size - 1):
+            file.seek(mark)
+            file.write(b"#")
+    with served.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    sources = [f"{lab.depot_url}/files/large.run"]
+    chosen = release(lab, file="large.run", size=size, sha256=digest, sources=sources, tmp_bytes=1, target_bytes=1)
+    lab.set_faults(Fault("/files/large.run", "truncate", bytes=cut, times=1))
+    refused(bare_host, "ended with 0 and left", cuda_toolkit_releases=[chosen])
+    served.unlink()
+    asked = [json.loads(line) for line in lab.requests.read_text().splitlines()]
+    parts = [(line["range"], line["sent"]) for line in asked if line["path"] == "/files/large.run"]
+    assert parts == [(None, cut), (f"bytes={cut}-", size - cut)]
 
 
 def test_a_small_and_a_noexec_work_directory_are_refused(lab: Lab, bare_host: LabHost) -> None:
