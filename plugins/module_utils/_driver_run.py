@@ -23,6 +23,7 @@ from ansible_collections.gpulab.workstation.plugins.module_utils._host import Co
 INSTALL_LOG = "/var/log/nvidia-installer.log"
 UNINSTALL_LOG = "/var/log/nvidia-uninstall.log"
 _ORPHAN_LIMIT_S = 900.0
+_MORE_ROOM = "free space or name another directory in gpu_driver_work_directories, then run again."
 _SYNCED = ("/usr", "/lib/modules", "/var/lib")
 _TREES = {"open": "kernel-open", "proprietary": "kernel"}
 
@@ -53,12 +54,11 @@ def unpack(host: Host, wanted: Wanted, directory: str, log: str) -> None:
     command = ["sh", path, "--extract-only", "--target", _package(directory)]
     done = host.run(command, cwd=directory, env={"TMPDIR": _scratch(directory)}, timeout_s=1800, log=log)
     if not done.ok or not host.exists(f"{_package(directory)}/nvidia-installer"):
-        free = host.filesystem(directory)
         raise OperatorError(
             found=f"unpacking {path} ended with {done.rc}: {endings.complaints(done.stdout)}"
-            f" ({free.free_bytes / 1e6:,.0f} MB free on {free.mount_point}).",
+            f" ({_room(host, directory)}).",
             expected=f"nvidia-installer in {_package(directory)}.",
-            action="free space or name another directory in gpu_driver_work_directories, then run again.",
+            action=_MORE_ROOM,
         )
 
 
@@ -99,7 +99,7 @@ def try_build(
         progress(kernel)
         scratch = f"{directory}/try-{kernel}"
         host.remove(scratch)
-        host.run(["cp", "-a", source, scratch], timeout_s=600, log=log)
+        copied = host.run(["cp", "-a", source, scratch], timeout_s=600, log=log)
         command = ["make", "-k", f"-j{jobs}", "NV_EXCLUDE_KERNEL_MODULES="]
         command += [f"SYSSRC=/lib/modules/{kernel}/source", f"SYSOUT=/lib/modules/{kernel}/build"]
         if not host.exists(f"/lib/modules/{kernel}/source"):
@@ -107,12 +107,13 @@ def try_build(
         done = host.run(command, cwd=scratch, timeout_s=steps.BUILD_LIMIT_S, log=log)
         missing = [name for name in MODULES if not host.exists(f"{scratch}/{name}.ko")]
         if missing:
+            full = "No space left on device" in copied.stdout + done.stdout
+            why = f"the disk is full ({_room(host, directory)})" if full else steps.compiler_errors(done.stdout)
+            other = "choose a newer driver, remove that kernel, or except it in gpu_driver_ignored_kernels."
             raise OperatorError(
-                found=f"{', '.join(missing)} of driver {wanted.version} cannot be built for {kernel}:"
-                f" {steps.compiler_errors(done.stdout)}.",
+                found=f"{', '.join(missing)} of driver {wanted.version} cannot be built for {kernel}: {why}.",
                 expected="modules for every installed kernel before the present driver is touched.",
-                action=f"read {log}; choose a newer driver, remove that kernel, or except it in"
-                " gpu_driver_ignored_kernels. The present driver is as it was.",
+                action=f"{_MORE_ROOM if full else f'read {log}; {other}'} The present driver is as it was.",
             )
         host.remove(scratch)
 
@@ -244,6 +245,11 @@ def uninstall(host: Host, *, busy: bool, services: t.Sequence[str], log: str) ->
     command = ["/usr/bin/nvidia-installer", "--uninstall", "--silent", f"--log-file-name={UNINSTALL_LOG}"]
     command += ["--skip-module-unload"] if busy else []
     host.run(command, timeout_s=1800, log=log)
+
+
+def _room(host: Host, directory: str) -> str:
+    free = host.filesystem(directory)
+    return f"{free.free_bytes / 1e6:,.0f} MB free on {free.mount_point}"
 
 
 def _package(directory: str) -> str:

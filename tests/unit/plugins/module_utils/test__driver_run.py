@@ -282,6 +282,27 @@ def test_a_build_that_fails_elsewhere_is_told_before_anything_is_touched(host: F
     assert f"SYSOUT=/lib/modules/{KERNEL}/build" in make
 
 
+@pytest.mark.parametrize(
+    ("copying", "compiling"),
+    [
+        ("", "make[3]: *** [Makefile:264: nvidia.mod] Error 2\nerror: closing file x.d: No space left on device\n"),
+        ("cp: error writing 'nv.c': No space left on device\n", "make: *** No rule to make target 'nv.o'.\n"),
+    ],
+    ids=["compiling", "copying"],
+)
+def test_a_disk_that_fills_up_while_the_build_is_tried_is_told_and_not_the_kernel_blamed(
+    host: FakeHost, copying: str, compiling: str
+) -> None:
+    host.filesystems["/opt"] = Filesystem("/opt", "ext4", ("rw",), 0, 9 * 10**9)
+    host.commands.update({"nproc": (0, "8\n", ""), "cp -a": (1, copying, ""), "make -k -j8": (2, compiling, "")})
+    with pytest.raises(OperatorError) as caught:
+        run.try_build(host, wanted(), WORK, [KERNEL], LOG, lambda _: None)
+    assert f"cannot be built for {KERNEL}: the disk is full (0 MB free on /opt)." in caught.value.found
+    assert "gpu_driver_work_directories" in caught.value.action
+    assert "newer driver" not in caught.value.action
+    assert "The present driver is as it was" in caught.value.action
+
+
 def test_a_damaged_run_is_refused_by_its_own_check(host: FakeHost) -> None:
     path = f"/var/cache/gpulab/{SHA[:12]}/NVIDIA-Linux-x86_64-{VERSION}.run"
     host.add(path, "x")
