@@ -56,8 +56,8 @@ rm /dev/nvidiactl"""
 # A file system that has room when it is looked at, and is full once the unpacking begins.
 FILLING = """mkdir -p /mnt/work
 mount -t tmpfs -o size=70M tmpfs /mnt/work
-systemd-run --quiet --unit filling sh -c \
-  'until [ -e /mnt/work/gpulab-driver/scratch ]; do :; done; cat /dev/zero > /mnt/work/full'"""
+systemd-run --quiet --unit filling sh -c 'until [ -e /mnt/work/gpulab-driver/scratch ]; do :; done
+fallocate -l $(df --output=avail -B1 /mnt/work | tail -1) /mnt/work/full; cat /dev/zero > /mnt/work/rest'"""
 # An archive that has neither the compiler nor the headers, which are not installed.
 NO_ARCHIVE = """dpkg --remove --force-depends gcc linux-headers-KERNEL > /dev/null 2>&1
 mkdir /root/apt && mv /etc/apt/sources.list* /var/lib/apt/lists /root/apt && mkdir -p /var/lib/apt/lists/partial"""
