@@ -27,6 +27,7 @@ JOBS = "/var/lib/gpulab/jobs"
 LOGS = "/var/log/gpulab"
 _PASSED_ON = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 _START_LIMIT_S = 120.0  # a host that has just been restarted, or is busy, takes its time
+_LOOK_LIMIT_S = 10.0  # as long as a look at a job's status may hold its lock, on a slow host
 _PROGRESS_EVERY_S = 1.0
 _KILLED_UNIT_LIMIT_S = 3.0
 
@@ -153,7 +154,7 @@ def clear(host: Host, name: str) -> None:
 def work(directory: str, host: Host | None = None) -> None:
     """Be the worker: hold the lock, apply the steps in order, leave a result."""
     host = host or LocalHost()
-    release = host.hold_lock(f"{directory}/lock")
+    release = _hold_lock_of_worker(host, directory)
     if release is None:
         return
     request = json.loads(host.read_text(f"{directory}/request.json") or "{}")
@@ -177,6 +178,20 @@ def work(directory: str, host: Host | None = None) -> None:
     host.append_text(log_path(name), f"== job {request['job']} ends: {result}\n")
     host.write_text(f"{directory}/result.json", json.dumps(result), mode=0o600)
     release()
+
+
+def _hold_lock_of_worker(host: Host, directory: str) -> t.Callable[[], None] | None:
+    """Take the lock, or return None where another worker has it or has done the work.
+
+    Who looks at the job's status holds it too, for a moment: whoever has started this worker does so all the time.
+    """
+    deadline = host.now() + _LOOK_LIMIT_S
+    while (release := host.hold_lock(f"{directory}/lock")) is None and host.now() < deadline:
+        host.sleep(0.02)
+    if release and host.exists(f"{directory}/result.json"):
+        release()
+        return None
+    return release
 
 
 def _apply(host: Host, component: Worker, plan: Plan, directory: str) -> None:

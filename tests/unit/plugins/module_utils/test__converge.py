@@ -123,6 +123,38 @@ def test_a_job_that_begins_late_is_waited_for(tmp_path: Path) -> None:
     assert late.begun
 
 
+class WatchedHost(FakeHost):
+    """A host whose lock of a job is in the hands of somebody who looks at its status, or of another worker."""
+
+    held: t.Callable[[], None] | None = None
+    until = 0.0
+
+    def sleep(self, seconds: float) -> None:
+        super().sleep(seconds)
+        if self.held and self.now() >= self.until:
+            self.held()
+            self.held = None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "result", "done"),
+    [(0.1, None, True), (0.1, {"ok": True}, False), (60, None, False)],
+    ids=["looked-at", "done-by-another", "another-at-work"],
+)
+def test_a_worker_is_not_sent_away_by_who_only_looks(
+    tmp_path: Path, seconds: float, result: dict[str, t.Any] | None, *, done: bool
+) -> None:
+    watched = WatchedHost(tmp_path)
+    request = {"job": "motto-1", "entry": [Motto.__module__, "Motto"], "params": {"text": "YAML says what"}}
+    plan = Motto("YAML says what", "").plan({"motto": "", "copy": ""})
+    watched.write_text(f"{DIRECTORY}/request.json", json.dumps({**request, "plan": plan.to_json()}))
+    if result is not None:
+        watched.write_text(f"{DIRECTORY}/result.json", json.dumps(result))
+    watched.held, watched.until = watched.hold_lock(f"{DIRECTORY}/lock"), watched.now() + seconds
+    _job.work(DIRECTORY, watched)
+    assert watched.exists("/etc/motto") == done
+
+
 def test_a_job_that_never_begins_is_given_up_in_words(host: FakeHost) -> None:
     host.commands["setsid --fork"] = (0, "", "")
     with pytest.raises(OperatorError, match="the job motto did not start within 120 s"):
