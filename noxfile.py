@@ -83,7 +83,8 @@ def machines(session: nox.Session) -> None:
 @nox.session
 def vm(session: nox.Session) -> None:
     """Virtual machines with kernels of their own, and what takes too long for every run."""
-    _pytest(session, "vm", "tests/vm", "tests/installer", "tests/faults", "tests/site", "-m", "vm or whole")
+    directories = ("tests/vm", "tests/installer", "tests/faults", "tests/site")
+    _pytest(session, "vm", *directories, "-m", "vm or whole", "-n", "2", "--dist", "loadfile")
 
 
 @nox.session
