@@ -40,13 +40,17 @@ def upgraded(lab: Lab, machine: LabHost, new: dict[str, t.Any]) -> dict[str, str
     again = provision(machine, gpu_driver_release=new).wait(LIMIT_S)
     assert (again.rc, again.changed) == (0, 0), again.stdout
     lab.reboot(machine.name)
-    assert NEW in look(machine).driver
+    seen = look(machine)
+    assert NEW in seen.driver
+    assert "/nvidia.ko" in seen.initramfs
     machine.put(ROOT / "tests/support/driverchange/tree.py", "/root/tree.py")
     found = comparable(json.loads(machine.sh("python3 -B /root/tree.py $(cat /root/since)").stdout))
     return {path: told for path, told in found.items() if not ITS_OWN.fullmatch(path)}
 
 
 def prepared(machine: LabHost) -> LabHost:
+    """Have a machine load its driver in the initramfs, so that an upgrade has to renew that too."""
+    machine.sh("printf '%s\\n' nvidia nvidia-modeset nvidia-drm >> /etc/initramfs-tools/modules && update-initramfs -u")
     machine.sh("date +%s > /root/since; sync")
     return machine
 
