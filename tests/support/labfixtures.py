@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,17 +15,20 @@ from labhost import LabHost
 
 from gpulab.lab import Lab
 
+_LABS = itertools.count(1)
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything here needs the lab."""
+    """Mark the tests on lab hosts; where directories are named together, pytest shows each hook the tests of all."""
     for item in items:
-        item.add_marker(pytest.mark.lab)
+        if item.path.parent.name in ("faults", "site"):
+            item.add_marker(pytest.mark.lab)
 
 
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
-    """Start an empty lab; its depot serves the stand-ins."""
-    lab = Lab.up(name=f"tests-{os.environ.get('PYTEST_XDIST_WORKER', os.getpid())}", hosts=[])
+    """Start an empty lab, one for each directory that has this fixture; its depot serves the stand-ins."""
+    lab = Lab.up(name=f"tests-{os.environ.get('PYTEST_XDIST_WORKER', os.getpid())}-{next(_LABS)}", hosts=[])
     yield lab
     lab.down()
 
