@@ -41,6 +41,8 @@ _PLACES: tuple[tuple[str, str], ...] = (
     ("/usr/share/egl/egl_external_platform.d", r"\d+_nvidia.*\.json"),
 )  # fmt: skip
 _RECORDS = ("/var/lib/dkms/nvidia", "/var/lib/nvidia")
+# What depmod calls an index until it is whole: its name, process, microseconds and seconds (kmod, tools/depmod.c).
+_TORN_INDEX = re.compile(r"modules\.[a-z.]+\.(?P<pid>\d+)\.\d+\.\d+")
 
 
 def leftovers(host: Host) -> tuple[str, ...]:
@@ -51,6 +53,15 @@ def leftovers(host: Host) -> tuple[str, ...]:
     found += [path for path in _RECORDS if host.exists(path)]
     packaged = owned_by_packages(host, found)
     return tuple(path for path in found if path not in packaged)
+
+
+def remove_torn_indexes(host: Host) -> None:
+    """Remove the unfinished indexes of every depmod that was killed; one at work keeps its own."""
+    for release in host.listdir("/lib/modules"):
+        for name in host.listdir(f"/lib/modules/{release}"):
+            torn = _TORN_INDEX.fullmatch(name)
+            if torn and not host.exists(f"/proc/{torn['pid']}"):
+                host.remove(f"/lib/modules/{release}/{name}")
 
 
 def _all_places(host: Host) -> t.Iterator[tuple[str, str]]:
@@ -94,4 +105,11 @@ def package_of(host: Host, path: str) -> str:
     return next((name for name, _, told in names if told.strip() in (path, path.removeprefix("/usr"))), "")
 
 
-__all__ = ["INSTALLER_FILES", "LIBRARIES", "leftovers", "owned_by_packages", "package_of"]
+__all__ = [
+    "INSTALLER_FILES",
+    "LIBRARIES",
+    "leftovers",
+    "owned_by_packages",
+    "package_of",
+    "remove_torn_indexes",
+]
