@@ -46,22 +46,27 @@ _TORN_INDEX = re.compile(r"modules\.[a-z.]+\.(?P<pid>\d+)\.\d+\.\d+")
 
 
 def leftovers(host: Host) -> tuple[str, ...]:
-    """Return every part of a driver that dpkg does not know."""
+    """Return every part of a driver that dpkg does not know, and the unfinished work of a depmod that was killed."""
     found = [f"{place}/{name}" for place, pattern in _all_places(host) for name in _matching(host, place, pattern)]
     for place in _LIBRARY_PLACES:
         found += [f"{place}/{name}" for name, _version in driver_libraries(host.listdir(place))]
     found += [path for path in _RECORDS if host.exists(path)]
+    found += _torn_indexes(host)
     packaged = owned_by_packages(host, found)
     return tuple(path for path in found if path not in packaged)
 
 
 def remove_torn_indexes(host: Host) -> None:
     """Remove the unfinished indexes of every depmod that was killed; one at work keeps its own."""
-    for release in host.listdir("/lib/modules"):
-        for name in host.listdir(f"/lib/modules/{release}"):
-            torn = _TORN_INDEX.fullmatch(name)
-            if torn and not host.exists(f"/proc/{torn['pid']}"):
-                host.remove(f"/lib/modules/{release}/{name}")
+    for path in _torn_indexes(host):
+        host.remove(path)
+
+
+def _torn_indexes(host: Host) -> list[str]:
+    names = [(f"/lib/modules/{release}", name) for release in host.listdir("/lib/modules")
+             for name in host.listdir(f"/lib/modules/{release}")]  # fmt: skip
+    torn = ((directory, _TORN_INDEX.fullmatch(name)) for directory, name in names)
+    return [f"{directory}/{it[0]}" for directory, it in torn if it and not host.exists(f"/proc/{it['pid']}")]
 
 
 def _all_places(host: Host) -> t.Iterator[tuple[str, str]]:

@@ -12,6 +12,7 @@ import pytest
 import driverhost
 import recorded
 from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_findings as findings
+from ansible_collections.gpulab.workstation.plugins.module_utils._driver_component import DriverComponent
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_plan import plan_driver
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_reader import read_driver
 from driver_states import OLD, VERSION, wanted
@@ -162,3 +163,20 @@ def test_a_removal_looks_for_leftovers(host: FakeHost) -> None:
         f"{LIBRARIES}/libnvidia-ptxjitcompiler.so.{VERSION}",
     }  # fmt: skip
     assert state.installer_files == ("/usr/lib/modprobe.d/nvidia-installer-disable-nouveau.conf",)
+
+
+def test_a_removal_that_was_killed_in_its_last_depmod_is_finished(tmp_path: Path) -> None:
+    """Everything else is gone then: an unfinished index is all that the driver has left."""
+    host, asked = FakeHost(tmp_path), wanted(state="absent")
+    driverhost.add_base(host)
+    host.add("/etc/passwd", "root:x:0:0::/root:/bin/bash\n")
+    host.commands["systemctl is-enabled"] = (1, "", "")
+    torn, at_work = (f"/lib/modules/{KERNEL}/modules.dep.{pid}.202980.1795698809" for pid in (1565, 77))
+    for path in (torn, at_work, "/proc/77/comm"):
+        host.add(path)
+    state = read_driver(host, asked)
+    assert state.leftovers == (torn,)
+    [step] = plan_driver(state, asked).steps
+    DriverComponent(asked).apply(host, step, lambda _: None)
+    assert (host.exists(torn), host.exists(at_work)) == (False, True)
+    assert plan_driver(read_driver(host, asked), asked).steps == ()
