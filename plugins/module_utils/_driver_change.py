@@ -11,6 +11,7 @@ from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_
 from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_findings as findings
 from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_refusals as refusals
 from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_transaction as transaction
+from ansible_collections.gpulab.workstation.plugins.module_utils._container_devices import SERVICE, TOOL
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_state import DriverState
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_wanted import Wanted
 from ansible_collections.gpulab.workstation.plugins.module_utils._plan import Step
@@ -210,6 +211,20 @@ def _serves(state: DriverState, wanted: Wanted) -> bool:
     return findings.can_load_now(state, wanted) and findings.is_loaded(state, wanted.version, wanted.flavour)
 
 
+def container_steps(state: DriverState, wanted: Wanted, *, load: bool) -> list[Step]:
+    """Have the specification for containers written again, which takes the wanted module to be loaded."""
+    outdated = findings.outdated_for_containers(state, wanted)
+    devices = state.containers
+    if not outdated or not (devices.service or devices.tool) or not (load or _serves(state, wanted)):
+        return []
+    by = SERVICE if devices.service else TOOL
+    paths = list(outdated)[:1] if devices.service else list(outdated)
+    return [
+        Step("containers", f"Have {by} write the specification for containers again: {path}: {outdated[path]}",
+             {"path": path, "service": devices.service}) for path in paths
+    ]  # fmt: skip
+
+
 def initramfs_steps(state: DriverState, wanted: Wanted, *, touched: bool) -> list[Step]:
     stale = findings.stale_initramfs(state, wanted)
     if stale:
@@ -237,6 +252,7 @@ __all__ = [
     "PREPARING",
     "WORK",
     "configure_step",
+    "container_steps",
     "fetch_step",
     "file_steps",
     "initramfs_steps",

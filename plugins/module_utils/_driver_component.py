@@ -103,6 +103,12 @@ class DriverComponent:
             notes.append("nvidia-persistenced is not set up: systemd does not run this host")
         if self.wanted.present and not state.host.has_own_kernel:
             notes.append("a container has no kernel of its own: nothing can be loaded, nothing was proven to load")
+        devices = state.containers
+        if not (devices.service or devices.tool):
+            notes += [
+                f"{path}: {reason}, and nvidia-ctk, which writes it, is not there: containers do not get the card"
+                for path, reason in findings.outdated_for_containers(state, self.wanted).items()
+            ]
         return notes
 
     def _changes(self, host: Host, wanted: Wanted, progress: Progress) -> dict[str, Change]:
@@ -132,6 +138,9 @@ class DriverComponent:
             "uninstall": lambda p: run.uninstall(host, busy=p["busy"], services=p["services"], log=log),
             "sweep": lambda _: steps.sweep(host, log),
             "account": lambda _: steps.remove_account(host, log),
+            "containers": lambda p: steps.write_for_containers(
+                host, wanted.version, p["path"], log, service=p["service"]
+            ),
             "caches": lambda p: steps.remove_caches(host, p["paths"]),
         }
 

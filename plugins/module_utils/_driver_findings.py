@@ -221,6 +221,11 @@ def outdated_files(state: DriverState, wanted: Wanted) -> dict[str, str | None]:
     return {path: text for path, text in texts.items() if state.files.get(path) != text}
 
 
+def outdated_for_containers(state: DriverState, wanted: Wanted) -> dict[str, str]:
+    """Say which CDI specification names files of another driver than the wanted one; a removal leaves them alone."""
+    return state.containers.outdated(wanted.version) if wanted.present else {}
+
+
 def reboot_reasons(state: DriverState, wanted: Wanted) -> tuple[str, ...]:
     """Say what only a restart can bring about; nothing in a container, which has no kernel to start."""
     if not state.host.has_own_kernel:
@@ -296,6 +301,7 @@ __all__ = [
     "missing_packages",
     "must_unload",
     "outdated_files",
+    "outdated_for_containers",
     "reboot_reasons",
     "served_kernels",
     "signing_pair",

@@ -14,6 +14,7 @@ from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_change import (
     PREPARING,
     configure_step,
+    container_steps,
     fetch_step,
     file_steps,
     initramfs_steps,
@@ -51,8 +52,10 @@ def _present(state: DriverState, wanted: Wanted) -> list[Step]:
     begun = [transaction.begin(state, wanted)] if install else []
     noted = transaction.commit(state, wanted, install=install, load=load)
     fetched = fetch_step(wanted) if noted and not install and not transaction.is_kept(state, wanted) else []
-    # Last: whatever keeps dpkg from it, it may be a module of somebody else, does not speak against this driver.
-    return [*fetched, *prepared, *begun, *change[len(prepared) :], *noted, *configure_step(state, wanted)]
+    # Last: whatever goes wrong with dpkg, it may be a module of somebody else, or with the specification for containers
+    # does not speak against this driver.
+    last = [*configure_step(state, wanted), *container_steps(state, wanted, load=load)]
+    return [*fetched, *prepared, *begun, *change[len(prepared) :], *noted, *last]
 
 
 def plan_settled(state: DriverState | None, wanted: Wanted) -> Plan:
@@ -60,8 +63,10 @@ def plan_settled(state: DriverState | None, wanted: Wanted) -> Plan:
     if state is None:
         return Plan()
     before = findings.describe(state)
-    steps = tuple(transaction.settle(state, wanted))
-    return Plan(steps, before, before, () if steps else findings.reboot_reasons(state, wanted))
+    steps = transaction.settle(state, wanted)
+    if steps and steps[0].action != "roll_back":
+        steps += container_steps(state, wanted, load=True)
+    return Plan(tuple(steps), before, before, () if steps else findings.reboot_reasons(state, wanted))
 
 
 def _absent(state: DriverState, wanted: Wanted) -> list[Step]:

@@ -14,6 +14,15 @@ from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_
 from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_journal as journals
 from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_state as states
 from ansible_collections.gpulab.workstation.plugins.module_utils._apt import removed_beside
+from ansible_collections.gpulab.workstation.plugins.module_utils._container_devices import (
+    DIRECTORIES,
+    KIND,
+    SERVICE,
+    TOOL,
+    ContainerDevices,
+    Specification,
+    parse_specification,
+)
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_leftovers import (
     INSTALLER_FILES,
     LIBRARIES,
@@ -68,6 +77,7 @@ def read_driver(host: Host, wanted: Wanted) -> states.DriverState:
         signing=_signing(host, wanted),
         **_service(reading),
         **_account(host, wanted),
+        containers=read_container_devices(host),
     )
     state = dataclasses.replace(state, unreadable=tuple(reading.unreadable))
     if wanted.present and state.record is not None and state.record.version is not None:
@@ -83,6 +93,28 @@ def read_record(host: Host) -> states.Record | None:
     """Read nvidia-installer's record of what it installed."""
     head = host.read_bytes(RECORD, _HEAD_BYTES)
     return None if head is None else states.parse_record(head, host.sha256(RECORD) or "")
+
+
+def read_container_devices(host: Host) -> ContainerDevices:
+    """Read the specifications for the cards; where there is none, nobody is asked who could write it."""
+    for directory in DIRECTORIES:
+        paths = [f"{directory}/{name}" for name in host.listdir(directory) if name.endswith((".yaml", ".json"))]
+        found = tuple(spec for path in sorted(paths) if (spec := _specification(host, path)))
+        if found:
+            service = (
+                host.exists("/run/systemd/system") and host.run(["systemctl", "is-enabled", SERVICE], timeout_s=120).ok
+            )
+            return ContainerDevices(found, service, host.which(TOOL) is not None)
+    return ContainerDevices()
+
+
+def _specification(host: Host, path: str) -> Specification | None:
+    kind, named = parse_specification(host.read_text(path) or "")
+    if kind != KIND:
+        return None
+    drivers = sorted({version for _, version in states.driver_libraries(name.rsplit("/", 1)[-1] for name in named)})
+    missing = tuple(name for name in named if not name.startswith("/dev/") and not host.exists(name))
+    return Specification(path, tuple(drivers), missing)
 
 
 def with_sanity(host: Host, state: states.DriverState) -> states.DriverState:
@@ -250,4 +282,13 @@ def _signing(host: Host, wanted: Wanted) -> tuple[bool | None, bool, bool]:
     return enrolled, host.exists(wanted.signing_key), host.exists(wanted.signing_certificate)
 
 
-__all__ = ["ALTERNATE", "RECORD", "read_boot", "read_driver", "read_initramfs", "read_record", "with_sanity"]
+__all__ = [
+    "ALTERNATE",
+    "RECORD",
+    "read_boot",
+    "read_container_devices",
+    "read_driver",
+    "read_initramfs",
+    "read_record",
+    "with_sanity",
+]

@@ -10,6 +10,7 @@ import re
 import typing as t
 from dataclasses import dataclass, field
 
+from ansible_collections.gpulab.workstation.plugins.module_utils._container_devices import ContainerDevices
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_files import UNIT_NAME
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_journal import Driver, Journal
 from ansible_collections.gpulab.workstation.plugins.module_utils._gpu_facts import DriverModule, GpuFacts
@@ -140,6 +141,7 @@ class DriverState:
     kept: frozenset[str] = frozenset()  # sha256 of every .run that lies on the host to be put back
     cached: tuple[str, ...] = ()  # drivers' .run in the cache, and what this role keeps beside them
     boot: str = ""
+    containers: ContainerDevices = field(default_factory=ContainerDevices)
     unreadable: tuple[Unreadable, ...] = ()
 
     @property

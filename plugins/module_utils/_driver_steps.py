@@ -10,12 +10,16 @@ import typing as t
 
 from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_files as files
 from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_findings as findings
+from ansible_collections.gpulab.workstation.plugins.module_utils._container_devices import SERVICE, TOOL
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_leftovers import (
     LIBRARIES,
     leftovers,
     owned_by_packages,
 )
-from ansible_collections.gpulab.workstation.plugins.module_utils._driver_reader import read_driver
+from ansible_collections.gpulab.workstation.plugins.module_utils._driver_reader import (
+    read_container_devices,
+    read_driver,
+)
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_state import (
     MODULES,
     driver_libraries,
@@ -134,6 +138,23 @@ def enable_service(host: Host, log: str, *, start: bool) -> None:
         host.run(["systemctl", "restart", files.UNIT_NAME], timeout_s=120, log=log)
 
 
+def write_for_containers(host: Host, version: str, path: str, log: str, *, service: bool) -> None:
+    """Have the container toolkit name the files of the loaded driver, and see that it has."""
+    command = [TOOL, "cdi", "generate", f"--output={path}"]
+    if service:
+        host.run(["systemctl", "reset-failed", SERVICE], timeout_s=120)  # five starts in ten seconds are its limit
+        command = ["systemctl", "restart", SERVICE]
+    done = host.run(command, timeout_s=300, log=log)
+    left = "; ".join(f"{of}: {why}" for of, why in read_container_devices(host).outdated(version).items())
+    if not done.ok or left:
+        raise OperatorError(
+            found=f"'{' '.join(command)}' ended with {done.rc}: {left if done.ok else last_words(done)}.",
+            expected=f"a CDI specification with the files of driver {version}, so that containers get the card.",
+            action=f"cure what it says, then run again; or remove {path} where no container needs the card. The driver"
+            " itself is installed.",
+        )
+
+
 def disable_service(host: Host, log: str) -> None:
     """Stop the daemon and forget its unit."""
     host.run(["systemctl", "disable", "--now", files.UNIT_NAME], timeout_s=120, log=log)
@@ -228,4 +249,5 @@ __all__ = [
     "sweep",
     "tidy",
     "update_initramfs",
+    "write_for_containers",
 ]

@@ -38,6 +38,7 @@ def judge_drift(state: DriverState, wanted: Wanted, owners: t.Mapping[str, str])
     settings = [f"{path} was changed" for path in findings.outdated_files(state, wanted)]
     if wanted.persistenced and state.systemd and not state.unit_enabled:
         settings.append("nvidia-persistenced.service is not enabled")
+    settings += [f"{path}: {why}" for path, why in findings.outdated_for_containers(state, wanted).items()]
     figures: dict[str, t.Any] = {"installed": installed, "differs": wrong, "settings": settings}
     if wrong:
         return failed(NAME, f"{installed} was installed, but {'; '.join([*wrong, *settings])}", **figures)

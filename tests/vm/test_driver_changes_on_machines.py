@@ -25,12 +25,23 @@ END
 chmod 0755 /usr/local/sbin/refusing
 echo 'install nvidia /usr/local/sbin/refusing' > /etc/modprobe.d/refusing.conf"""
 
+SPECIFICATION = "/etc/cdi/nvidia.yaml"
+# A stand-in of nvidia-ctk: it names a library of the loaded driver, as the real one does of all.
+TOOLKIT = f"""cat > /usr/bin/nvidia-ctk << 'END'
+#!/bin/sh
+[ "$1 $2 $3" = 'cdi generate --output={SPECIFICATION}' ] || exit 2
+library=/usr/lib/x86_64-linux-gnu/libcuda.so.$(cat /sys/module/nvidia/version) && [ -e $library ] || exit 1
+printf '%s\\n' 'kind: nvidia.com/gpu' 'containerEdits:' '  mounts:' "    - hostPath: $library" > {SPECIFICATION}
+END
+chmod 0755 /usr/bin/nvidia-ctk && mkdir /etc/cdi && nvidia-ctk cdi generate --output={SPECIFICATION}"""
+
 
 @pytest.fixture(scope="module")
 def machine(driven_machine: NewMachine) -> LabHost:
-    """Have a machine with a driver whose kernel will not take the next one."""
+    """Have a machine with a driver and containers that use it, whose kernel will not take the next one."""
     host = driven_machine("vm-upgrade")
     host.sh(REFUSE)
+    host.sh(TOOLKIT)
     return host
 
 
@@ -101,6 +112,7 @@ def test_an_upgrade_needs_no_restart_where_nobody_uses_the_card(
     upgraded = provision(machine, gpu_driver_release=new, gpu_driver_retry=True).wait(LIMIT_S)
     assert upgraded.rc == 0, upgraded.stdout
     assert (loaded(machine), starts(lab, machine)) == (NEW, before)
+    assert f"hostPath: /usr/lib/x86_64-linux-gnu/libcuda.so.{NEW}" in machine.sh(f"cat {SPECIFICATION}").stdout
     again = provision(machine, gpu_driver_release=new).wait(LIMIT_S)
     assert (again.rc, again.changed) == (0, 0), again.stdout
 
