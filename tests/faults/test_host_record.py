@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from labhost import LabHost, PlayResult
+from labhost import LabHost, Playbook, PlayResult
 
 from gpulab.lab import Lab
 
@@ -43,6 +43,21 @@ def test_a_second_record_changes_nothing(shared: LabHost, first: PlayResult) -> 
     assert (first.rc, first.changed, second.rc, second.changed) == (0, 1, 0, 0), second.stdout
     on_controller = json.loads((shared.directory / f"{shared.name}.json").read_text())
     assert on_controller == json.loads(shared.sh(f"cat {FACT}").stdout)
+
+
+def test_capture_writes_the_record_and_nothing_else(host: LabHost, tmp_path: Path) -> None:
+    arguments = ["-i", str(host.lab.inventory), "playbooks/capture.yml", "-l", host.name]
+    variables = json.dumps({"gpulab_records_directory": str(tmp_path / "records")})
+    host.sh("touch /root/before; sync")
+    done = Playbook([*arguments, "-e", variables], tmp_path / "record.jsonl").wait()
+    assert (done.rc, done.changed) == (0, 1), done.stdout
+    written = host.sh("find / -xdev -newer /root/before -type f").stdout.split()
+    its_own = ("/var/log/", "/root/.ansible/", "/run/", "/tmp/", "/var/lib/systemd/")  # of host, Ansible
+    assert [path for path in written if not path.startswith(its_own)] == [FACT]
+    [record] = (tmp_path / "records").iterdir()
+    assert json.loads(record.read_text()) == json.loads(host.sh(f"cat {FACT}").stdout)
+    again = Playbook([*arguments, "-e", variables], tmp_path / "record.jsonl").wait()
+    assert (again.rc, again.changed) == (0, 0), again.stdout
 
 
 def test_a_host_that_came_back_empty_does_not_overwrite_its_record(
