@@ -113,11 +113,11 @@ class DriverLayers:
         return {"version": version, "flavour": "open", "file": run.name, "size": run.stat().st_size, "sha256": digest,
                 "sources": [f"/{STOCK}/{run.name}"], "standin": True, **changes}  # fmt: skip
 
-    def host(self, below: t.Sequence[Path] = ()) -> DriverHost:
-        """Return a host that starts from these layers."""
+    def host(self, below: t.Sequence[Path] = (), *, secure_boot: bool = False) -> DriverHost:
+        """Return a host that starts from these layers; that its firmware enforces signatures is only said."""
         self._hosts += 1
         host = self.workshop.host(f"host-{self._hosts}", below)
-        host.plug_in(gpu=False)
+        host.plug_in(gpu=False, secure_boot=secure_boot)
         return host
 
     def prepare(self, script: str, below: t.Sequence[Path]) -> list[Path]:
