@@ -312,6 +312,40 @@ def test_a_new_driver_that_fails_is_taken_back_and_the_operator_reads_it(lab: La
     assert differences(driven) == []
 
 
+# A security archive, as unattended-upgrades knows Debian's: a kernel, a part of a driver, the container toolkit.
+SECURITY = r"""export DEBIAN_FRONTEND=noninteractive
+apt-get -q install --yes --no-install-recommends unattended-upgrades > /dev/null
+mkdir -p /srv/security/tree/DEBIAN; cd /srv/security
+for version in 1 999; do for name in linux-image-lab-amd64 nvidia-driver-libs nvidia-container-toolkit; do
+  printf 'Package: %s\nVersion: %s\nArchitecture: all\nMaintainer: lab <lab@example.org>\nDescription: x\n' \
+    $name $version > tree/DEBIAN/control; dpkg-deb -b tree ${name}_$version.deb > /dev/null
+done; done
+dpkg -i ./*_1.deb > /dev/null; rm ./*_1.deb; dpkg-scanpackages . > Packages 2> /dev/null
+codename=$(. /etc/os-release; echo $VERSION_CODENAME)
+printf '%s\n' 'Origin: Debian' 'Label: Debian-Security' "Codename: $codename-security" SHA256: \
+  " $(sha256sum < Packages | cut -d' ' -f1) $(stat -c %s Packages) Packages" > Release
+echo 'deb [trusted=yes] file:/srv/security ./' > /etc/apt/sources.list.d/security.list
+apt-get -q update > /dev/null"""
+
+
+@pytest.mark.whole
+def test_unattended_upgrades_bring_kernels_and_no_driver(driven: DrivenHost) -> None:
+    """Also without the pin, which keeps a driver's packages from it as well; not without either of the two."""
+    ours = {"linux-image-lab-amd64", "nvidia-container-toolkit", "nvidia-driver-libs"}
+    driven.host.sh(SECURITY)
+
+    def brings() -> set[str]:
+        told = driven.host.sh("unattended-upgrade --dry-run --debug 2>&1").stdout
+        [upgraded] = re.findall(r"^Packages that will be upgraded: (.*)$", told, re.MULTILINE)
+        return ours & set(upgraded.split())
+
+    assert brings() == ours - {"nvidia-driver-libs"}
+    driven.host.sh("rm /etc/apt/preferences.d/50-gpulab-nvidia")
+    assert brings() == ours - {"nvidia-driver-libs"}
+    driven.host.sh("rm /etc/apt/apt.conf.d/50-gpulab-nvidia")
+    assert brings() == ours
+
+
 def test_removal_leaves_no_trace(driven: DrivenHost) -> None:
     host = driven.host
     host.sh(
