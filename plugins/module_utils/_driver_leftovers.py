@@ -41,32 +41,34 @@ _PLACES: tuple[tuple[str, str], ...] = (
     ("/usr/share/egl/egl_external_platform.d", r"\d+_nvidia.*\.json"),
 )  # fmt: skip
 _RECORDS = ("/var/lib/dkms/nvidia", "/var/lib/nvidia")
+INITRAMFS_SCRATCH = "/var/lib/gpulab/initramfs"  # where update-initramfs unpacks for us; only root can write above it
 # What depmod calls an index until it is whole: its name, process, microseconds and seconds (kmod, tools/depmod.c).
 _TORN_INDEX = re.compile(r"modules\.[a-z.]+\.(?P<pid>\d+)\.\d+\.\d+")
 
 
 def leftovers(host: Host) -> tuple[str, ...]:
-    """Return every part of a driver that dpkg does not know, and the unfinished work of a depmod that was killed."""
+    """Return every part of a driver that dpkg does not know, and the unfinished work of tools that were killed."""
     found = [f"{place}/{name}" for place, pattern in _all_places(host) for name in _matching(host, place, pattern)]
     for place in _LIBRARY_PLACES:
         found += [f"{place}/{name}" for name, _version in driver_libraries(host.listdir(place))]
     found += [path for path in _RECORDS if host.exists(path)]
-    found += _torn_indexes(host)
+    found += _unfinished(host)
     packaged = owned_by_packages(host, found)
     return tuple(path for path in found if path not in packaged)
 
 
-def remove_torn_indexes(host: Host) -> None:
-    """Remove the unfinished indexes of every depmod that was killed; one at work keeps its own."""
-    for path in _torn_indexes(host):
+def remove_unfinished(host: Host) -> None:
+    """Remove what depmod and our update-initramfs have left when they were killed; a depmod at work keeps its own."""
+    for path in _unfinished(host):
         host.remove(path)
 
 
-def _torn_indexes(host: Host) -> list[str]:
+def _unfinished(host: Host) -> list[str]:
     names = [(f"/lib/modules/{release}", name) for release in host.listdir("/lib/modules")
              for name in host.listdir(f"/lib/modules/{release}")]  # fmt: skip
     torn = ((directory, _TORN_INDEX.fullmatch(name)) for directory, name in names)
-    return [f"{directory}/{it[0]}" for directory, it in torn if it and not host.exists(f"/proc/{it['pid']}")]
+    indexes = [f"{directory}/{it[0]}" for directory, it in torn if it and not host.exists(f"/proc/{it['pid']}")]
+    return [*indexes, *([INITRAMFS_SCRATCH] if host.exists(INITRAMFS_SCRATCH) else [])]
 
 
 def _all_places(host: Host) -> t.Iterator[tuple[str, str]]:
@@ -111,10 +113,11 @@ def package_of(host: Host, path: str) -> str:
 
 
 __all__ = [
+    "INITRAMFS_SCRATCH",
     "INSTALLER_FILES",
     "LIBRARIES",
     "leftovers",
     "owned_by_packages",
     "package_of",
-    "remove_torn_indexes",
+    "remove_unfinished",
 ]

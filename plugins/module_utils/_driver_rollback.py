@@ -13,7 +13,7 @@ from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_
 from ansible_collections.gpulab.workstation.plugins.module_utils._converge import request_restart
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_change import plan_change
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_journal import Driver, Journal, Phase
-from ansible_collections.gpulab.workstation.plugins.module_utils._driver_leftovers import remove_torn_indexes
+from ansible_collections.gpulab.workstation.plugins.module_utils._driver_leftovers import remove_unfinished
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_reader import read_boot, read_driver
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_wanted import Wanted
 from ansible_collections.gpulab.workstation.plugins.module_utils._errors import OperatorError
@@ -35,7 +35,7 @@ def begin(host: Host, wanted: Wanted, origin: Driver | None) -> None:
 
     What a killed one has left and no later step would replace goes.
     """
-    remove_torn_indexes(host)
+    remove_unfinished(host)
     last = read_journal(host)
     if last is None or last.phase is not Phase.REPLACING or not last.concerns(wanted):
         last = Journal(Phase.REPLACING, journals.describe(wanted), origin)

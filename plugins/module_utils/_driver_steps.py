@@ -12,6 +12,7 @@ from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_
 from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_findings as findings
 from ansible_collections.gpulab.workstation.plugins.module_utils._container_devices import SERVICE, TOOL
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_leftovers import (
+    INITRAMFS_SCRATCH,
     LIBRARIES,
     leftovers,
     owned_by_packages,
@@ -112,11 +113,15 @@ def tidy(host: Host, version: str, log: str) -> None:
 def update_initramfs(host: Host, wanted: Wanted, log: str) -> None:
     """Update the images that would load another driver than the one on disk; it takes minutes, so no others.
 
-    One that nobody can list may be such a one.
+    One that nobody can list may be such a one. It unpacks in a directory of ours, which a kill leaves to the next run.
     """
     state = read_driver(host, wanted)
     for kernel in (*findings.stale_initramfs(state, wanted), *findings.unlisted_initramfs(state)):
-        done = host.run(["update-initramfs", "-u", "-k", kernel], timeout_s=BUILD_LIMIT_S, log=log)
+        host.remove(INITRAMFS_SCRATCH)
+        host.make_dirs(INITRAMFS_SCRATCH, mode=0o700)
+        command, environment = ["update-initramfs", "-u", "-k", kernel], {"TMPDIR": INITRAMFS_SCRATCH}
+        done = host.run(command, env=environment, timeout_s=BUILD_LIMIT_S, log=log)
+        host.remove(INITRAMFS_SCRATCH)
         if not done.ok:
             raise OperatorError(
                 found=f"update-initramfs ended with {done.rc} for {kernel}: {last_words(done)}.",

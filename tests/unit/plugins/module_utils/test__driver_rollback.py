@@ -96,10 +96,11 @@ def test_a_change_that_was_killed_goes_on_in_its_account(host: FakeHost) -> None
     assert [event.why for event in account(host).events] == ["", "continued"]
 
 
-def test_what_a_killed_depmod_has_left_goes_and_nothing_else(host: FakeHost) -> None:
+def test_what_killed_tools_have_left_goes_and_nothing_else(host: FakeHost) -> None:
     directory = "/lib/modules/6.1.0-56-amd64"
     kept = [f"{directory}/{name}" for name in ("modules.symbols.bin", "modules.dep.bin.77.5.1795698809", "build.1.2.3")]
     torn = [f"{directory}/{name}" for name in ("modules.symbols.bin.1565.202980.1795698809", "modules.dep.9.1.2")]
+    torn.append("/var/lib/gpulab/initramfs/mkinitramfs_h2XbEb/init")
     for path in (*kept, *torn, "/proc/77/comm"):
         host.add(path)
     rollback.begin(host, wanted(), described())

@@ -12,6 +12,7 @@ import pytest
 import driverhost
 from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_files as files
 from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_steps as steps
+from ansible_collections.gpulab.workstation.plugins.module_utils._driver_leftovers import INITRAMFS_SCRATCH
 from ansible_collections.gpulab.workstation.plugins.module_utils._errors import OperatorError
 from driver_states import OLD, VERSION, wanted
 from driverhost import KERNEL, LIBRARIES
@@ -126,6 +127,23 @@ def test_only_the_stale_initramfs_is_rebuilt(host: FakeHost) -> None:
     host.ran.clear()
     steps.update_initramfs(host, wanted(), LOG)
     assert driverhost.changes(host) == []
+
+
+def test_the_initramfs_is_unpacked_where_the_next_run_finds_what_a_kill_has_left(host: FakeHost) -> None:
+    driverhost.add_driver(host)
+    host.add(f"/boot/initrd.img-{KERNEL}", "x")
+    host.add(f"{INITRAMFS_SCRATCH}/mkinitramfs_1/init", "of a killed one")
+    seen: list[list[str]] = []
+
+    def update(_argv: tuple[str, ...]) -> tuple[int, str, str]:
+        seen.append(host.listdir(INITRAMFS_SCRATCH))
+        host.add(f"{INITRAMFS_SCRATCH}/mkinitramfs_2/init")
+        return 0, "", ""
+
+    host.commands.update({"lsinitramfs": (0, "usr/lib/x/nouveau.ko\n", ""), "update-initramfs": update})
+    steps.update_initramfs(host, wanted(), LOG)
+    assert seen == [[]]
+    assert not host.exists(INITRAMFS_SCRATCH)
 
 
 def test_a_full_boot_directory_forbids_the_restart(host: FakeHost) -> None:
