@@ -49,6 +49,13 @@ class ContainerDevices:
     service: bool = False
     tool: bool = False
 
+    @property
+    def writer(self) -> str:
+        """Return what may write them again. The tool writes one: beside others it would name every card twice."""
+        if self.service:
+            return SERVICE
+        return TOOL if self.tool and len(self.specifications) == 1 else ""
+
     def outdated(self, version: str) -> dict[str, str]:
         """Say which specifications would not give a container the driver of this version, and why."""
         reasons = {spec.path: spec.outdated(version) for spec in self.specifications}

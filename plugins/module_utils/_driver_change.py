@@ -11,7 +11,6 @@ from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_
 from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_findings as findings
 from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_refusals as refusals
 from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_transaction as transaction
-from ansible_collections.gpulab.workstation.plugins.module_utils._container_devices import SERVICE, TOOL
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_state import DriverState
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_wanted import Wanted
 from ansible_collections.gpulab.workstation.plugins.module_utils._plan import Step
@@ -213,16 +212,12 @@ def _serves(state: DriverState, wanted: Wanted) -> bool:
 
 def container_steps(state: DriverState, wanted: Wanted, *, load: bool) -> list[Step]:
     """Have the specification for containers written again, which takes the wanted module to be loaded."""
-    outdated = findings.outdated_for_containers(state, wanted)
-    devices = state.containers
-    if not outdated or not (devices.service or devices.tool) or not (load or _serves(state, wanted)):
+    outdated, writer = findings.outdated_for_containers(state, wanted), state.containers.writer
+    if not outdated or not writer or not (load or _serves(state, wanted)):
         return []
-    by = SERVICE if devices.service else TOOL
-    paths = list(outdated)[:1] if devices.service else list(outdated)
-    return [
-        Step("containers", f"Have {by} write the specification for containers again: {path}: {outdated[path]}",
-             {"path": path, "service": devices.service}) for path in paths
-    ]  # fmt: skip
+    path, why = next(iter(outdated.items()))
+    title = f"Have {writer} write the specification for containers again: {path}: {why}"
+    return [Step("containers", title, {"path": path, "service": state.containers.service})]
 
 
 def initramfs_steps(state: DriverState, wanted: Wanted, *, touched: bool) -> list[Step]:

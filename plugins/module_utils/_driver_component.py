@@ -103,10 +103,10 @@ class DriverComponent:
             notes.append("nvidia-persistenced is not set up: systemd does not run this host")
         if self.wanted.present and not state.host.has_own_kernel:
             notes.append("a container has no kernel of its own: nothing can be loaded, nothing was proven to load")
-        devices = state.containers
-        if not (devices.service or devices.tool):
+        if not state.containers.writer:
+            why = "it is one of several" if state.containers.tool else "there is no nvidia-ctk to do it"
             notes += [
-                f"{path}: {reason}, and nvidia-ctk, which writes it, is not there: containers do not get the card"
+                f"{path}: {reason}; containers get no card until it is written again by hand, for {why}"
                 for path, reason in findings.outdated_for_containers(state, self.wanted).items()
             ]
         return notes

@@ -174,10 +174,13 @@ def test_after_the_restart_that_a_driver_waited_for_it_is_written_again() -> Non
     assert [step.action for step in plan_settled(other, wanted()).steps] == ["roll_back"]
 
 
-def test_the_service_writes_once_for_all_and_the_tool_each() -> None:
+def test_of_several_specifications_the_tool_writes_none() -> None:
+    """It would name the cards in each; that two of them name a card is an error to whatever starts containers."""
     second = Specification("/etc/cdi/second.yaml", (OLD,), ())
-    assert planned(containers=named(STALE, second)) == ["containers", "containers"]
+    assert planned(containers=named(STALE, second)) == []
     assert planned(containers=named(STALE, second, service=True)) == ["containers"]
+    report = DriverComponent(wanted()).report(good(containers=named(STALE, second)))
+    assert [note for note in report["notes"] if "for it is one of several" in note] == report["notes"]
 
 
 def test_a_removal_leaves_it_alone() -> None:
@@ -213,10 +216,8 @@ def test_without_the_toolkit_it_is_said_and_nothing_is_done(host: FakeHost) -> N
     component = DriverComponent(wanted())
     state = component.read(host)
     assert component.plan(state).steps == ()
-    assert (
-        f"{ADMINS}: {OLD_NAMES}, and nvidia-ctk, which writes it, is not there: containers do not get the card"
-        in (component.report(state)["notes"])
-    )
+    words = "containers get no card until it is written again by hand, for there is no nvidia-ctk to do it"
+    assert f"{ADMINS}: {OLD_NAMES}; {words}" in component.report(state)["notes"]
 
 
 def test_verification_warns_of_it() -> None:
