@@ -28,7 +28,9 @@ LIBRARIES = ("libcuda.so.1", "libnvidia-ml.so.1", "libnvidia-ptxjitcompiler.so.1
 
 # Beside a driver, not in place of one: a wild card must not take these along.
 _NO_DRIVER = re.compile(
-    r"^(nvidia-container.*|libnvidia-container.*|nvidia-prime.*|nvidia-cuda-.*|nvidia-cudnn|nvidia-modprobe)$"
+    r"^(nvidia-container.*|libnvidia-container.*|nvidia-docker.*|nvidia-prime.*|nvidia-cuda-.*|nvidia-cudnn"
+    r"|nvidia-modprobe|nvidia-cg-.*|nvidia-opencl-dev|nvidia-profiler|nvidia-visual-profiler|nvidia-vaapi-driver"
+    r"|nvidia-texture-tools|libnvidia-ml-dev)$"
 )
 # The driver's own, and what only watches; the kernel cuts names off after 15 letters.
 _SERVICES = frozenset(
