@@ -81,10 +81,14 @@ def _drop_others(host: Host, needed: t.Sequence[Driver]) -> None:
 
 
 def after_failure(host: Host, wanted: Wanted, step: Step, error: Exception, apply: Apply) -> t.NoReturn:
-    """Put the old driver back where it is not sure to be whole; then, or otherwise, raise what has failed."""
+    """Put the old driver back where it is not sure to be whole; then, or otherwise, raise what has failed.
+
+    A driver that has been loaded once and cannot be now is no failed change: a card that does not answer is like that.
+    """
     journal = read_journal(host)
     ours = journal is not None and journal.concerns(wanted) and step.action != "roll_back"
-    touched = ours and journal is not None and (journal.phase is Phase.REPLACING or step.action == "load")
+    phases = (Phase.REPLACING, *((Phase.INSTALLED,) if step.action == "load" else ()))
+    touched = ours and journal is not None and journal.phase in phases
     if journal is None or not touched:
         raise error
     if journal.way_back is None:
@@ -125,7 +129,9 @@ def roll_back(host: Host, wanted: Wanted, why: str, apply: Apply) -> t.NoReturn:
 def _put_back(host: Host, old: Wanted, apply: Apply) -> tuple[str, ...]:
     """Bring the old driver about from what is there; return why a restart is needed for it."""
     state = read_driver(host, old)
-    old = dataclasses.replace(old, allow_running=bool(findings.users_in_the_way(state)))
+    # Somebody who is logged in notices nothing; the session of this very run, which this job cannot tell, is one too.
+    holders = [blocker for blocker in findings.users_in_the_way(state) if blocker.kind != "user"]
+    old = dataclasses.replace(old, allow_running=bool(holders))
     for step in plan_change(state, old, back=True):
         if step.action not in _TRIED_ALREADY:
             apply(old, step)

@@ -53,11 +53,20 @@ def commit(state: DriverState, wanted: Wanted, *, install: bool, load: bool) -> 
     """Return the step that closes a change: where one is open, or the account of what is installed is not right."""
     journal = state.journal
     told = state.installed == {**journals.describe(wanted), "sources": []} and is_kept(state, wanted)
-    if told and not install and not (journal and journal.phase in OPEN):
+    if (
+        told
+        and not install
+        and not (journal and (journal.phase in OPEN or _is_over(state, journal, wanted, load=load)))
+    ):
         return []
     awaits = awaits_restart(state, wanted, load=load)
     title = f"Note that {wanted.title} is installed" + (" and to be loaded by a restart" if awaits else "")
     return [Step("commit", title, {"awaits_restart": awaits})]
+
+
+def _is_over(state: DriverState, journal: Journal, wanted: Wanted, *, load: bool) -> bool:
+    """Whether the driver that waited for a restart has been loaded by one that nobody looked at."""
+    return journal.phase is Phase.INSTALLED and journal.concerns(wanted) and (load or _is_loaded(state, journal.target))
 
 
 def is_kept(state: DriverState, wanted: Wanted) -> bool:

@@ -11,11 +11,14 @@ from pathlib import Path
 import pytest
 
 import driverhost
+import recorded
 from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_files as files
+from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_findings as findings
 from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_journal as journals
 from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_rollback as rollback
 from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_state as states
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_journal import Journal, Phase
+from ansible_collections.gpulab.workstation.plugins.module_utils._driver_reader import read_driver
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_wanted import Wanted
 from ansible_collections.gpulab.workstation.plugins.module_utils._errors import OperatorError
 from ansible_collections.gpulab.workstation.plugins.module_utils._plan import Step
@@ -144,6 +147,40 @@ def test_a_driver_that_waits_for_its_restart_is_only_given_up_where_it_cannot_be
     assert "put back" not in fail(host, ask, "service")
     assert f"Driver {VERSION} (open) was put back" in fail(host, ask, "load")
     assert account(host).after_restart is True
+
+
+def test_a_driver_that_was_loaded_once_and_cannot_be_now_stays(host: FakeHost) -> None:
+    """Its change is over; a card that does not answer any more is no reason to take it back."""
+    ask = new(host)
+    rollback.begin(host, ask, described())
+    rollback.commit(host, ask, lambda _: None, awaits_restart=False)
+    assert "put back" not in fail(host, ask, "load")
+    assert account(host).phase is Phase.DONE
+
+
+@pytest.mark.parametrize("job", [False, True], ids=["somebody-is-logged-in", "a-job-as-well"])
+def test_on_the_way_back_only_who_holds_the_card_is_in_the_way(host: FakeHost, job: bool) -> None:  # noqa: FBT001
+    """The job that goes back cannot tell the session of the run that has started it."""
+    host.commands["loginctl list-sessions"] = (0, "8 0 root pts/1\n9 1000 alice\n", "")
+    host.commands["loginctl show-session 8 9"] = (0, recorded.text("logind/252-debian12-two-sessions.txt"), "")
+    if job:
+        host.add("/dev/nvidia0")
+        host.add("/proc/77/comm", "python3\n")
+        host.add("/proc/77/status", "Uid:\t1000\t1000\t1000\t1000\n")
+        host.symlink("/dev/nvidia0", "/proc/77/fd/3")
+    kinds = {blocker.kind for blocker in findings.users_in_the_way(read_driver(host, wanted()))}
+    assert kinds == ({"user", "gpu_process"} if job else {"user"})
+    ask, seen = new(host), list[bool]()
+    rollback.begin(host, ask, described())
+    host.remove(files.MODPROBE)
+
+    def apply(old: Wanted, step: Step) -> None:
+        seen.append(old.allow_running)
+        host.add(step.params["path"], step.params["text"])
+
+    with pytest.raises(OperatorError, match="was put back"):
+        rollback.after_failure(host, ask, Step("prove", ""), OperatorError(found="x.", expected="", action=""), apply)
+    assert seen == [job]
 
 
 def test_without_a_way_back_the_account_says_so(host: FakeHost) -> None:
