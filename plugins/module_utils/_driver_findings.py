@@ -131,9 +131,9 @@ def signature_reason(kernel: KernelState, state: DriverState, wanted: Wanted) ->
 
     Where DKMS finds no pair it makes one and signs with that, which no firmware knows.
     """
-    pair, module = signing_pair(state, wanted), kernel.module
-    known = [key for key in state.host.secure_boot.keys if pair and key.path == pair[1] and key.path in _PRIVATE]
-    if module is None or not known:
+    pair, module, keys = signing_pair(state, wanted), kernel.module, state.host.secure_boot.keys
+    known = [key for key in keys if pair and key.path == pair[1] and key.path in _PRIVATE]
+    if module is None or not known or any(key.enrolled and key.serial == module.key for key in keys if key.serial):
         return ""
     [key] = known
     if not module.signer:
