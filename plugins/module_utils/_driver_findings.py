@@ -27,6 +27,7 @@ from ansible_collections.gpulab.workstation.plugins.module_utils._gpu_facts impo
 from ansible_collections.gpulab.workstation.plugins.module_utils._in_the_way import Blocker
 
 PROGRAMS = ("nvidia-smi", "nvidia-installer")  # the first to be used and the one that checks all others
+_GOES_BY_ITSELF = ("nvidia-smi", *(name.partition(".")[0][:15] for name in files.SERVICES))  # as comm is cut
 _TOOLS = ("dkms", "gcc", "kmod", "libc6-dev", "make", "tar")
 
 
@@ -264,9 +265,13 @@ def must_unload(state: DriverState) -> bool:
 
 
 def users_in_the_way(state: DriverState) -> tuple[Blocker, ...]:
-    """Name the people and programs that would notice that the loaded module goes."""
-    kinds = {"job": "gpu_process", "display": "desktop"}
-    found = [(kinds[h.kind], f"{h.command} (pid {h.pid}, {h.user})") for h in state.gpu.processes if h.kind in kinds]
+    """Name the people and programs that would notice that the loaded module goes, or that would keep it.
+
+    The driver's own services are stopped for it and nvidia-smi ends by itself; a monitor does neither.
+    """
+    kinds = {"job": "gpu_process", "service": "gpu_process", "display": "desktop"}
+    others = [holder for holder in state.gpu.processes if holder.command not in _GOES_BY_ITSELF]
+    found = [(kinds[h.kind], f"{h.command} (pid {h.pid}, {h.user})") for h in others if h.kind in kinds]
     if state.host.desktop_running:
         found.append(("desktop", f"the desktop ({state.host.display_manager or 'X or Wayland'})"))
     found += [("user", f"{session.user} ({session.what})") for session in state.host.sessions if not session.own]

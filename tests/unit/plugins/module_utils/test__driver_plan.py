@@ -42,6 +42,7 @@ CONTAINER = hosts.Machine("container", "podman")
 JOB = gpu.Holder(4711, "python3", "ada", "job", ("/dev/nvidia0",))
 XORG = gpu.Holder(901, "Xorg", "root", "display", ("/dev/nvidia0",))
 DAEMON = gpu.Holder(812, "nvidia-persiste", "root", "service", ("/dev/nvidia0",))
+MONITOR = gpu.Holder(700, "nv-hostengine", "root", "service", ("/dev/nvidiactl",))
 LOGIN = hosts.Session("ada", "ssh from 10.0.0.7", 900)
 
 
@@ -121,8 +122,10 @@ def test_an_idle_driver_is_replaced_and_loaded_without_a_restart() -> None:
          "Xorg (pid 901, root)"),
         ({"host": host_facts(desktop_running=True, display_manager="gdm3")}, "desktop", "the desktop (gdm3)"),
         ({"host": host_facts(sessions=(LOGIN,))}, "user", "ada (ssh from 10.0.0.7)"),
+        ({"gpu": gpu_facts(driver_loaded=module(OLD, kernel=""), processes=(DAEMON, MONITOR))}, "gpu_process",
+         "nv-hostengine (pid 700, root)"),
     ],
-    ids=["job", "x-server", "desktop", "user"],
+    ids=["job", "x-server", "desktop", "user", "monitor"],
 )  # fmt: skip
 def test_people_come_before_a_driver_change(changes: dict[str, t.Any], kind: str, words: str) -> None:
     state = upgraded(**changes)
