@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import typing as t
 
 from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_files as files
@@ -28,6 +29,8 @@ from ansible_collections.gpulab.workstation.plugins.module_utils._plan import Pl
 
 def plan_driver(state: DriverState, wanted: Wanted) -> Plan:
     """Return the steps that bring the driver to what is wanted; OperatorError where it must not be touched now."""
+    if wanted.allow_running and not findings.users_in_the_way(state):
+        wanted = dataclasses.replace(wanted, allow_running=False)
     wanted = transaction.eased(state, wanted)
     steps = _present(state, wanted) if wanted.present else _absent(state, wanted)
     changed = findings.outdated_files(state, wanted)

@@ -159,6 +159,11 @@ def test_the_drivers_own_services_are_stopped_where_its_module_goes_and_nothing_
     assert steps["install"]["services"] == []
 
 
+def test_where_nobody_is_in_the_way_no_restart_is_forced_upon_the_host() -> None:
+    assert actions(upgraded(), allow_running=True) == actions(upgraded())
+    assert plan_driver(upgraded(), wanted(allow_running=True)).reboot_reasons == ()
+
+
 def test_the_session_that_provisions_is_nobody() -> None:
     own = dataclasses.replace(LOGIN, own=True)
     assert "install" in actions(upgraded(host=host_facts(sessions=(own,))))
@@ -442,10 +447,11 @@ def test_a_stand_in_is_loaded_without_a_card_where_it_can_be() -> None:
         (upgraded(), {}, True),
         (good(services=()), {}, True),
         (bare(), {}, False),
-        (upgraded(account=False), {"allow_running": True}, False),
+        (upgraded(account=False, gpu=gpu_facts(driver_loaded=module(OLD, kernel=""), processes=(JOB,))),
+         {"allow_running": True}, False),
     ],
     ids=["loaded-anew", "loaded", "nouveau", "beside-another"],
-)
+)  # fmt: skip
 def test_the_daemon_is_only_started_for_the_module_of_its_version(
     state: states.DriverState,
     ask: dict[str, t.Any],
