@@ -101,7 +101,7 @@ class KernelGate:
             executable={path: bool(mode & 0o111) for path, mode in modes.items()},
             enabled=host.readlink(_WANTED_BY) is not None,
             systemd=host.exists("/run/systemd/system"),
-            held=files[SELECTION] is not None,
+            held=files[SELECTION] is not None or _has_chosen(files[FACT]),
             look=_look(host, "--dry-run", _LOOK_LIMIT_S) if as_wanted else None,
         )
 
@@ -127,15 +127,17 @@ class KernelGate:
         steps = [Step("write", f"Write {path}", {"path": path}) for path in outdated]
         if state.systemd and (UNIT in outdated or not state.enabled):
             steps.append(Step("enable", f"Enable {UNIT_NAME}"))
-        if state.look is None or state.look["changes"]:
+        if state.look is None or state.look["changes"] or state.look.get("error"):
             steps.append(Step("look", "Look at the modules of every installed kernel, and choose what GRUB starts"))
         return steps
 
     def _absent(self, state: GateState) -> list[Step]:
         steps = [Step("disable", f"Disable {UNIT_NAME}")] if state.enabled else []
         there = [path for path, text in state.files.items() if text is not None]
-        steps += [Step("remove", f"Remove {path}", {"path": path}) for path in there]
-        return [*steps, Step("grub", "Give GRUB its own choice back")] if state.held else steps
+        removed = {path: Step("remove", f"Remove {path}", {"path": path}) for path in there}
+        fact = [removed.pop(FACT)] if FACT in removed else []  # last: it is what a run that is killed here is known by
+        grub = [Step("grub", "Give GRUB its own choice back")] if state.held else []
+        return [*steps, *removed.values(), *grub, *fact]
 
     def apply(self, host: Host, step: Step, _progress: t.Callable[[str], None]) -> None:
         """Make one change; each may be made again."""
@@ -167,6 +169,14 @@ class KernelGate:
             "choice": look.get("choice") or None,
             "problems": dict(look.get("problems", {})),
         }
+
+
+def _has_chosen(fact: str | None) -> bool:
+    """Whether the program's account says that GRUB has been told what to start."""
+    try:
+        return bool(json.loads(fact or "{}").get("selection"))
+    except (ValueError, AttributeError):
+        return False
 
 
 def _look(host: Host, option: str, limit_s: float) -> dict[str, t.Any]:

@@ -122,9 +122,31 @@ def test_removal_leaves_nothing_and_gives_the_choice_back(host: FakeHost) -> Non
         host.add(path, "left by the program")
     titles = bring_about(host, component("absent"))
     assert titles[0] == f"Disable {gate.UNIT_NAME}"
-    assert titles[-1] == "Give GRUB its own choice back"
+    assert titles[-2:] == ["Give GRUB its own choice back", f"Remove {gate.FACT}"]
     host.remove(f"/etc/systemd/system/multi-user.target.wants/{gate.UNIT_NAME}")  # systemctl's part
     assert bring_about(host, component("absent")) == []
+
+
+def test_a_removal_killed_before_update_grub_is_finished_by_the_next(host: FakeHost) -> None:
+    install(host)
+    host.commands["update-grub"] = (1, "", "disk full")
+    host.add(gate.SELECTION, "x")
+    host.add(gate.FACT, json.dumps({"state": "held", "selection": "gnulinux-6.1.0-50"}))
+    for _ in range(2):
+        with pytest.raises(gate.OperatorError, match="update-grub"):
+            bring_about(host, component("absent"))
+    host.commands["update-grub"] = (0, "", "")
+    assert bring_about(host, component("absent"))[-2:] == ["Give GRUB its own choice back", f"Remove {gate.FACT}"]
+    assert "Give GRUB its own choice back" not in bring_about(host, component("absent"))
+
+
+def test_a_choice_that_cannot_be_made_fails_in_every_run(host: FakeHost) -> None:
+    """What the program could say has been written by the first of them; that GRUB does not follow is still so."""
+    install(host)
+    host.commands[gate.PROGRAM] = (1, json.dumps({**OK, "state": "held", "error": "/boot has no entry for x"}), "")
+    for _ in range(2):
+        with pytest.raises(gate.OperatorError, match="no entry for x"):
+            bring_about(host, component())
 
 
 @pytest.mark.parametrize(
