@@ -140,12 +140,19 @@ class ModuleSigning:
         return steps
 
     def _absent(self, state: SigningState) -> list[Step]:
-        """Remove the lab's pair, where one was named or the host's own was kept, and put the host's own back."""
+        """Remove the lab's pair, where one was named or the host's own was kept, and put the host's own back.
+
+        The certificate goes last; a run that was killed before it finds the host's own key there already.
+        """
         if not (self.certificate and state.certificate_sha256 == hashlib.sha256(self.certificate).hexdigest()):
             return []
         return [
             Step("restore", f"Remove {path} of the lab, with the host's own back in its place", {"path": path})
-            for path in (state.key_path, state.certificate_path)
+            for path, found, lab in (
+                (state.key_path, state.key_sha256, self.key.encode()),
+                (state.certificate_path, state.certificate_sha256, self.certificate),
+            )
+            if found == hashlib.sha256(lab).hexdigest()
         ]
 
     def apply(self, host: Host, step: Step, _progress: t.Callable[[str], None]) -> None:

@@ -134,6 +134,17 @@ def test_the_hosts_own_pair_is_kept_and_put_back(tmp_path: Path) -> None:
     assert not [path for path in DEBIAN if host.exists(path + signing.KEPT)]
 
 
+def test_a_removal_killed_between_its_steps_keeps_the_hosts_own_key(tmp_path: Path) -> None:
+    host = machine(tmp_path, secure_boot=0)
+    for path in DEBIAN:
+        host.add(path, "the host's own")
+    bring_about(host, wanted())
+    component = wanted(state="absent")
+    component.apply(host, component.plan(component.read(host)).steps[0], lambda _: None)
+    assert bring_about(host, component) == ["restore"]
+    assert [host.read_text(path) for path in DEBIAN] == ["the host's own"] * 2
+
+
 @pytest.mark.parametrize("steps", [1, 2, 3])
 def test_a_run_killed_between_steps_keeps_the_hosts_own_pair(tmp_path: Path, steps: int) -> None:
     host = machine(tmp_path, secure_boot=0)
