@@ -15,6 +15,12 @@ from pathlib import Path
 
 from gpulab.lab import Lab
 
+CALLBACKS = (
+    "gpulab.workstation.console_visits",
+    "gpulab.workstation.no_hosts",
+    "gpulab.workstation.rollout",
+    "record",
+)
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -65,7 +71,7 @@ class Playbook:
             **os.environ,
             "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
             "ANSIBLE_CALLBACK_PLUGINS": str(ROOT / "tests/support/callback_plugins"),
-            "ANSIBLE_CALLBACKS_ENABLED": "gpulab.workstation.no_hosts,gpulab.workstation.rollout,record",
+            "ANSIBLE_CALLBACKS_ENABLED": ",".join(CALLBACKS),
             "ANSIBLE_NOCOLOR": "1",
             "GPULAB_TEST_RECORD": str(record),
             **(env or {}),

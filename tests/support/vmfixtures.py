@@ -26,6 +26,7 @@ from gpulab.lab.vms import disk_image
 
 NewMachine = Callable[..., LabHost]
 DRIVER_PARTS = "host_preflight,gpu_driver,kernel_gate,host_restart"
+NEW = "595.45.04"  # the driver that machines are brought to from that of the lab's stack
 LIMIT_S = 3600  # emulation is slow; what hangs is ended by the limits of roles and modules long before
 LOOK = """uname -r; echo ---
 lsmod | cut -d' ' -f1; echo ---
@@ -33,6 +34,9 @@ cat /proc/driver/nvidia/version /sys/module/nvidia/version /sys/module/nvidia_dr
 echo ---
 lsinitramfs /boot/initrd.img-$(uname -r)"""
 ALICE = "useradd --create-home alice && cp -r /root/.ssh /home/alice && chown -R alice: /home/alice/.ssh"
+# What makes the driver, its settings, and what apt installs; not what the machine and a refused run write anyway.
+CHANGED = """find /etc /usr /lib/modules /boot /opt /var/lib/dkms /var/lib/nvidia /var/lib/gpulab/driver \
+  -newer /root/mark"""
 # A desktop as far as the roles look at it: the unit that display managers have, enabled, and an Xorg.
 DESKTOP = """cp /bin/sleep /usr/local/bin/Xorg
 printf '%s\\n' '[Service]' 'ExecStart=/usr/local/bin/Xorg infinity' '[Install]' 'WantedBy=multi-user.target' \\
@@ -111,6 +115,11 @@ def look(machine: LabHost) -> Look:
     return Look(kernel.strip(), frozenset(loaded.split()), driver, initramfs)
 
 
+def starts(lab: Lab, machine: LabHost) -> int:
+    """Count how often a machine has been started."""
+    return len(lab.fleet.machine(machine.name).starts())
+
+
 def following_kernel(machine: LabHost, metapackage: str = "linux-image-amd64") -> str:
     """Tell the release that an update brings."""
     command = f"apt-cache depends {metapackage} | sed -n 's/.*Depends: linux-image-//p'"
@@ -165,6 +174,16 @@ def drift(machine: LabHost) -> tuple[str, str]:
     return check["outcome"], check["why"]
 
 
+def untouched_after(machine: LabHost, **variables: t.Any) -> PlayResult:
+    """Apply the driver's role, which must refuse; make sure that nothing was changed."""
+    machine.sh("touch /root/mark; sleep 0.01")
+    refused = machine.start("gpu_driver", **variables).wait(LIMIT_S)
+    assert refused.failed == 1, refused.stdout
+    assert machine.sh(CHANGED).stdout == ""
+    assert f" {driver_version()} " in look(machine).driver
+    return refused
+
+
 def driver_version() -> str:
     """Return the version that the lab's stack has; tests may have added others to the lab."""
     return overlay.versions()["driver"]
@@ -188,14 +207,20 @@ def release(lab: Lab, version: str) -> dict[str, t.Any]:
 
 
 @pytest.fixture(scope="session")
+def new(lab: Lab) -> dict[str, t.Any]:
+    """Have the newer driver in the lab; return its entry of the catalogue."""
+    return release(lab, NEW)
+
+
+@pytest.fixture(scope="session")
 def installation(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FirstInstallation]:
     """Bring a machine with nouveau to the driver, once for all tests."""
     name = "vm-fresh"
     lab.add_vm(name, VmSpec(flavour="generic"))
     machine = LabHost(lab, name, tmp_path_factory.mktemp(name))
-    before, starts = look(machine), len(lab.fleet.machine(name).starts())
+    before, started = look(machine), starts(lab, machine)
     first = provision(machine).wait(LIMIT_S)
-    restarts = len(lab.fleet.machine(name).starts()) - starts
+    restarts = starts(lab, machine) - started
     after = look(machine)
     second = provision(machine).wait(LIMIT_S) if first.rc == 0 else None
     lab.power_off(name)
@@ -246,6 +271,7 @@ def build_modules(lab: Lab, host: LabHost) -> None:
 __all__ = [
     "ALICE",
     "DESKTOP",
+    "NEW",
     "FirstInstallation",
     "Look",
     "NewMachine",
@@ -260,10 +286,13 @@ __all__ = [
     "lab",
     "log_in",
     "look",
+    "new",
     "new_machine",
     "plain_machine",
     "provision",
     "pytest_collection_modifyitems",
     "release",
+    "starts",
+    "untouched_after",
     "update_kernel",
 ]

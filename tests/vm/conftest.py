@@ -5,6 +5,22 @@
 
 from __future__ import annotations
 
-from vmfixtures import driven_machine, installation, lab, new_machine, plain_machine, pytest_collection_modifyitems
+from vmfixtures import (
+    driven_machine,
+    installation,
+    lab,
+    new,
+    new_machine,
+    plain_machine,
+    pytest_collection_modifyitems,
+)
 
-__all__ = ["driven_machine", "installation", "lab", "new_machine", "plain_machine", "pytest_collection_modifyitems"]
+__all__ = [
+    "driven_machine",
+    "installation",
+    "lab",
+    "new",
+    "new_machine",
+    "plain_machine",
+    "pytest_collection_modifyitems",
+]

@@ -11,11 +11,10 @@ import typing as t
 import pytest
 from driverdamages import HOLDER
 from labhost import LabHost
-from vmfixtures import LIMIT_S, NewMachine, look, provision, release
+from vmfixtures import LIMIT_S, NEW, NewMachine, look, provision, starts
 
 from gpulab.lab import Lab
 
-NEW = "595.45.04"
 # A kernel that refuses the new version's module and no other's.
 REFUSE = f"""cat > /usr/local/sbin/refusing << 'END'
 #!/bin/sh
@@ -45,17 +44,8 @@ def machine(driven_machine: NewMachine) -> LabHost:
     return host
 
 
-@pytest.fixture(scope="module")
-def new(lab: Lab) -> dict[str, t.Any]:
-    return release(lab, NEW)
-
-
 def loaded(machine: LabHost) -> str:
     return machine.sh("cat /sys/module/nvidia/version", check=False).stdout.strip()
-
-
-def starts(lab: Lab, machine: LabHost) -> int:
-    return len(lab.fleet.machine(machine.name).starts())
 
 
 def account(machine: LabHost) -> dict[str, t.Any]:

@@ -1,13 +1,31 @@
 # Copyright: (c) 2026, gpulab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A kernel update outside Ansible: no start of a kernel without the driver's modules, and one once it has them."""
+"""A kernel update outside Ansible: no start of a kernel without the driver's modules, and one once it has them.
+
+Then the machine has two kernels, and what goes wrong for one of them is told, cured or taken back.
+"""
 
 from __future__ import annotations
 
+import typing as t
+
 import pytest
+from driverdamages import WHOLE_DKMS, failing_for_one_kernel
 from labhost import LabHost
-from vmfixtures import LIMIT_S, NewMachine, following_kernel, kernel_fact, look, provision, update_kernel
+from vmfixtures import (
+    LIMIT_S,
+    NEW,
+    NewMachine,
+    drift,
+    driver_version,
+    following_kernel,
+    kernel_fact,
+    look,
+    provision,
+    untouched_after,
+    update_kernel,
+)
 
 from gpulab.lab import Lab
 
@@ -20,14 +38,23 @@ def machine(driven_machine: NewMachine) -> LabHost:
 
 
 @pytest.fixture(scope="module")
+def present(machine: LabHost) -> str:
+    return look(machine).kernel
+
+
+@pytest.fixture(scope="module")
 def following(machine: LabHost) -> str:
     return following_kernel(machine)
 
 
+def versions(machine: LabHost, *kernels: str) -> list[str]:
+    """Tell which driver each kernel has."""
+    return [machine.sh(f"modinfo -k {kernel} -F version nvidia", check=False).stdout.strip() for kernel in kernels]
+
+
 def test_a_kernel_that_the_driver_does_not_compile_for_is_not_started(
-    lab: Lab, machine: LabHost, following: str
+    lab: Lab, machine: LabHost, present: str, following: str
 ) -> None:
-    present = look(machine).kernel
     assert kernel_fact(machine)["state"] == "ok"
     machine.sh(f"cp -a {KBUILD} /root/Kbuild")
     refuse = f"'ifeq ($(KERNELRELEASE),{following})' '$(error this driver knows no such kernel)' endif"
@@ -64,3 +91,44 @@ def test_it_is_started_as_soon_as_it_has_modules(lab: Lab, machine: LabHost, fol
     assert "nvidia_drm" in seen.loaded
     again = provision(machine).wait(LIMIT_S)
     assert (again.rc, again.changed) == (0, 0), again.stdout
+
+
+def test_modules_that_are_gone_from_one_of_two_kernels_are_named_and_built_again(
+    machine: LabHost, present: str, following: str
+) -> None:
+    machine.sh(f"rm /lib/modules/{present}/updates/dkms/nvidia*.ko")
+    outcome, why = drift(machine)
+    assert outcome == "fail"
+    assert f"the module of kernel {present}: " in why
+    assert f"the module of kernel {following}" not in why
+    cured = provision(machine).wait(LIMIT_S)
+    assert cured.rc == 0, cured.stdout
+    assert versions(machine, present, following) == [driver_version()] * 2
+    assert drift(machine)[0] == "pass"
+
+
+def test_a_driver_that_does_not_compile_for_one_of_two_kernels_is_not_begun(
+    machine: LabHost, present: str, following: str, new: dict[str, t.Any]
+) -> None:
+    configuration = f"/usr/src/linux-headers-{present}/include/generated/autoconf.h"
+    machine.sh(f"mv {configuration} /root")
+    refused = untouched_after(machine, gpu_driver_release=new)
+    machine.sh(f"mv /root/autoconf.h {configuration}")
+    assert f"of driver {NEW} cannot be built for {present}: " in refused.message
+    assert "The present driver is as it was." in refused.message
+    assert versions(machine, present, following) == [driver_version()] * 2
+
+
+def test_a_driver_that_dkms_cannot_build_for_one_of_two_kernels_is_taken_back(
+    machine: LabHost, present: str, following: str, new: dict[str, t.Any]
+) -> None:
+    machine.sh(failing_for_one_kernel(NEW).replace("KERNEL", present))
+    failed = provision(machine, gpu_driver_release=new).wait(LIMIT_S)
+    machine.sh(WHOLE_DKMS)
+    assert failed.failed == 1, failed.stdout
+    assert f"DKMS could not build nvidia/{NEW} for {present}" in failed.message
+    assert f"Driver {driver_version()} (open) was put back; the host works as before" in failed.message
+    assert versions(machine, present, following) == [driver_version()] * 2
+    assert NEW not in machine.sh("dkms status").stdout
+    assert f" {driver_version()} " in look(machine).driver
+    assert drift(machine)[0] == "pass"

@@ -12,11 +12,10 @@ import typing as t
 import pytest
 from driverlayers import comparable, differences
 from labhost import ROOT, LabHost
-from vmfixtures import LIMIT_S, NewMachine, look, provision, release
+from vmfixtures import LIMIT_S, NEW, NewMachine, look, provision
 
 from gpulab.lab import Lab
 
-NEW = "595.45.04"
 # What a machine writes by itself, on each of its starts or whenever it likes.
 ITS_OWN = re.compile(
     r"/(run|tmp|var/tmp|var/log|var/lib/systemd|root/\.ansible|var/lib/gpulab/jobs)(/.*)?|/etc/(resolv\.conf|hostname|hosts)"
@@ -26,11 +25,6 @@ MOMENTS = {
     "copying": f"test -e /usr/lib/x86_64-linux-gnu/libcuda.so.{NEW}",
     "initramfs": f"test -e /usr/lib/x86_64-linux-gnu/libcuda.so.{NEW} && pgrep -x update-initramf",  # as comm is cut
 }
-
-
-@pytest.fixture(scope="module")
-def new(lab: Lab) -> dict[str, t.Any]:
-    return release(lab, NEW)
 
 
 def upgraded(lab: Lab, machine: LabHost, new: dict[str, t.Any]) -> dict[str, str]:

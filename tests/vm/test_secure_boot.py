@@ -90,6 +90,7 @@ def test_the_run_asks_for_one_visit_to_the_console(machine: LabHost, signing: di
     asked = provision(machine, parts=PARTS, **signing).wait(LIMIT_S)
     assert asked.rc == 2, asked.stdout
     assert "console" in asked.message
+    assert f"to enrol the lab's key at their console: {machine.name}\n" in asked.stdout
     assert machine.sh("mokutil --list-new").stdout.count("SHA1 Fingerprint") == 1
     assert machine.sh("test -e /var/lib/nvidia/log", check=False).returncode == 1, "a driver that cannot be loaded"
 

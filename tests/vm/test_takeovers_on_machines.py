@@ -13,11 +13,11 @@ import typing as t
 import pytest
 from driverdamages import DISTRO_PACKAGES, WHOLE_DKMS, damages, refusing
 from labhost import LabHost
-from vmfixtures import LIMIT_S, NewMachine, drift, driver_version, look, provision, release
+from vmfixtures import LIMIT_S, NEW, NewMachine, drift, driver_version, look, provision, release, starts
 
 from gpulab.lab import Lab
 
-NEW, OLDER = "595.45.04", "575.64.05"
+OLDER = "575.64.05"
 # Without DKMS, as many do it: status 0, and the next kernel would have no driver.
 BY_HAND = f"""sh /root/NVIDIA-Linux-x86_64-{NEW}.run --silent -M proprietary --no-dkms --no-x-check
 modprobe -a nvidia-uvm nvidia-drm"""
@@ -26,15 +26,6 @@ modprobe -a nvidia-uvm nvidia-drm"""
 @pytest.fixture(scope="module")
 def machine(driven_machine: NewMachine) -> LabHost:
     return driven_machine("vm-taken-over")
-
-
-@pytest.fixture(scope="module")
-def new(lab: Lab) -> dict[str, t.Any]:
-    return release(lab, NEW)
-
-
-def starts(lab: Lab, machine: LabHost) -> int:
-    return len(lab.fleet.machine(machine.name).starts())
 
 
 def test_drift_names_a_second_driver_installed_by_hand(lab: Lab, machine: LabHost, new: dict[str, t.Any]) -> None:
