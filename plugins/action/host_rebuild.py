@@ -87,15 +87,18 @@ class ActionModule(ActionBase):
         if option("port"):
             options += ["-p", str(option("port"))]
         there = _known_hosts.target(str(option("host")), options)
+        known, fingerprint = _known_hosts.look_up(there), str(self._task.args.get("fingerprint") or "")
+        if there.proxy and known.keys and not fingerprint:
+            return "known", False  # ssh-keyscan goes through no proxy; ssh itself looks whether it is that key
         acceptance = _host_keys.judge(
             self._wait(there),
-            _known_hosts.look_up(there),
+            known,
             _host_keys.parse_public_keys(record["ssh_host_keys"]),
-            str(self._task.args.get("fingerprint") or ""),
+            fingerprint,
             there.principal,
             dt.datetime.now(),  # noqa: DTZ005 - ssh-keygen tells the controller's local time
         )
-        stale = acceptance.way == "certificate" and bool(_known_hosts.look_up(there).keys)
+        stale = acceptance.way == "certificate" and bool(known.keys)
         if not acceptance.keys and not stale:
             return acceptance.way, False
         if self._task.check_mode:

@@ -126,7 +126,7 @@ def check_machine(record: t.Mapping[str, t.Any], found: t.Mapping[str, t.Any], w
         if recorded.get(key) and recorded[key] != seen.get(key):
             raise OperatorError(
                 found=f"this machine's board has the {key} {seen.get(key) or '(none that can be read)'};"
-                f" {where} was made on {recorded[key]}. Nothing was installed.",
+                f" {where} was made on {recorded[key]}. Nothing of its stack was installed.",
                 expected="the machine that the record was made on.",
                 action="check ansible_host of this host. If its board was replaced, that is another machine: remove"
                 f" {where} and provision it with site.yml.",

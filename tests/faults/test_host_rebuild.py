@@ -144,8 +144,28 @@ def test_another_machine_is_refused_before_anything_is_installed(host: LabHost) 
     change_record(host, machine=machine)
     result = meet(host, host_rebuild_fingerprint=fingerprint(host))
     assert result.rc == 2
-    assert "was made on 4c4c4544-0035-5310-8052-c7c04f504433. Nothing was installed" in result.message
+    assert "was made on 4c4c4544-0035-5310-8052-c7c04f504433. Nothing of its stack was installed" in result.message
     assert not (host.directory / f"{host.name}.rebuild.json").exists()
+
+
+def test_behind_a_proxy_the_key_that_is_known_decides(host: LabHost, tmp_path: Path) -> None:
+    """Nobody can scan there; ssh itself refuses every other key."""
+    port, proxy = port_of(host.lab, host.name), tmp_path / "proxy"
+    proxy.write_text(f"#!/bin/bash\nexec 3<> /dev/tcp/{ADDRESS}/{port}; cat <&3 & exec cat >&3\n")
+    proxy.chmod(0o755)
+    beyond = {"ansible_host": "192.0.2.77", "ansible_ssh_extra_args": f"-o ProxyCommand={proxy}"}
+    assert "through" in refused(host, **beyond).message
+    files, before = host.lab.directory / "known_hosts", known_hosts(host)
+    try:
+        files.write_text(f"{before}[192.0.2.77]:{port} {OTHER_KEY}\n")
+        assert "REMOTE HOST IDENTIFICATION HAS CHANGED" in meet(host, **beyond).message
+        keys = "".join(f"[192.0.2.77]:{port} {key}\n" for key in keys_of(host.lab, host.name))
+        files.write_text(before + keys)
+        met = meet(host, **beyond)
+        assert met.rc == 0, met.message
+        assert known_hosts(host) == before + keys
+    finally:
+        files.write_text(before)
 
 
 def test_a_clock_far_in_the_past_is_told_before_apt_fails_on_it(host: LabHost) -> None:
