@@ -141,7 +141,7 @@ class DriverComponent:
             "containers": lambda p: steps.write_for_containers(
                 host, wanted.version, p["path"], log, service=p["service"]
             ),
-            "caches": lambda p: steps.remove_caches(host, p["paths"]),
+            "caches": lambda p: steps.remove_caches(host, p["paths"], wanted.cache_directory),
         }
 
 

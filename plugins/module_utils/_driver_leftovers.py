@@ -41,7 +41,8 @@ _PLACES: tuple[tuple[str, str], ...] = (
     ("/usr/share/egl/egl_external_platform.d", r"\d+_nvidia.*\.json"),
 )  # fmt: skip
 _RECORDS = ("/var/lib/dkms/nvidia", "/var/lib/nvidia")
-INITRAMFS_SCRATCH = "/var/lib/gpulab/initramfs"  # where update-initramfs unpacks for us; only root can write above it
+STATE = "/var/lib/gpulab"
+INITRAMFS_SCRATCH = f"{STATE}/initramfs"  # where update-initramfs unpacks for us; only root can write above it
 # What depmod calls an index until it is whole: its name, process, microseconds and seconds (kmod, tools/depmod.c).
 _TORN_INDEX = re.compile(r"modules\.[a-z.]+\.(?P<pid>\d+)\.\d+\.\d+")
 
@@ -55,6 +56,17 @@ def leftovers(host: Host) -> tuple[str, ...]:
     found += _unfinished(host)
     packaged = owned_by_packages(host, found)
     return tuple(path for path in found if path not in packaged)
+
+
+def empty_directories(host: Host, cache_directory: str) -> list[str]:
+    """Return the directories of the cache and of our own that are empty, as a removal that was killed leaves them."""
+    places = [f"{cache_directory}/{name}" for name in host.listdir(cache_directory)]
+    return [path for path in (*places, cache_directory, STATE) if _is_empty_directory(host, path)]
+
+
+def _is_empty_directory(host: Host, path: str) -> bool:
+    found = host.status(path)
+    return found is not None and found.kind == "directory" and not host.listdir(path)
 
 
 def remove_unfinished(host: Host) -> None:
@@ -116,6 +128,8 @@ __all__ = [
     "INITRAMFS_SCRATCH",
     "INSTALLER_FILES",
     "LIBRARIES",
+    "STATE",
+    "empty_directories",
     "leftovers",
     "owned_by_packages",
     "package_of",

@@ -93,9 +93,10 @@ def _absent(state: DriverState, wanted: Wanted) -> list[Step]:
         steps.append(Step("sweep", "Remove what the uninstaller leaves: modules, sources, libraries, firmware"))
     if state.installer_files:
         steps += [Step("file", f"Remove {path}", {"path": path, "text": None}) for path in state.installer_files]
-    steps += file_steps(state, wanted)
-    if state.account and (steps or state.files.get(files.UNIT)):
+    ours = file_steps(state, wanted)
+    if state.account and (steps or ours):  # before our files: by them a run that is killed here knows the account
         steps.append(Step("account", f"Remove the account {files.ACCOUNT}"))
+    steps += ours
     steps += initramfs_steps(state, wanted, touched=bool(steps))
     if state.cached:
         title = "Remove the drivers' .run from the cache, and the account of them"

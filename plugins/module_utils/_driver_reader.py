@@ -26,6 +26,7 @@ from ansible_collections.gpulab.workstation.plugins.module_utils._container_devi
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_leftovers import (
     INSTALLER_FILES,
     LIBRARIES,
+    empty_directories,
     leftovers,
 )
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_refusals import SYSTEM_PLACES
@@ -246,6 +247,7 @@ def _account(host: Host, wanted: Wanted) -> dict[str, t.Any]:
         if _DRIVER_FILE.fullmatch(name)
     ]
     own = [journals.DIRECTORY] if host.exists(journals.DIRECTORY) else []
+    own += empty_directories(host, wanted.cache_directory)
     return {"journal": journal, "installed": installed, "kept": frozenset(kept), "cached": (*cached, *own),
             "boot": read_boot(host)}  # fmt: skip
 

@@ -14,6 +14,8 @@ from ansible_collections.gpulab.workstation.plugins.module_utils._container_devi
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_leftovers import (
     INITRAMFS_SCRATCH,
     LIBRARIES,
+    STATE,
+    empty_directories,
     leftovers,
     owned_by_packages,
 )
@@ -122,6 +124,8 @@ def update_initramfs(host: Host, wanted: Wanted, log: str) -> None:
         command, environment = ["update-initramfs", "-u", "-k", kernel], {"TMPDIR": INITRAMFS_SCRATCH}
         done = host.run(command, env=environment, timeout_s=BUILD_LIMIT_S, log=log)
         host.remove(INITRAMFS_SCRATCH)
+        if not host.listdir(STATE):  # it came with ours, as on a host whose driver nobody has installed with this role
+            host.remove(STATE)
         if not done.ok:
             raise OperatorError(
                 found=f"update-initramfs ended with {done.rc} for {kernel}: {last_words(done)}.",
@@ -172,13 +176,13 @@ def remove_account(host: Host, log: str) -> None:
     _must(host.run(["userdel", files.ACCOUNT], timeout_s=60, log=log), "account")
 
 
-def remove_caches(host: Host, paths: t.Sequence[str]) -> None:
-    """Remove files of drivers from the cache, and the directories above that are empty then: SHA and the cache."""
+def remove_caches(host: Host, paths: t.Sequence[str], cache_directory: str) -> None:
+    """Remove files of drivers from the cache, and what is empty then: their directories, the cache, our own."""
     for path in paths:
         host.remove(path)
-        for directory in (path.rsplit("/", 1)[0], path.rsplit("/", 2)[0]):
-            if not host.listdir(directory):
-                host.remove(directory)
+    while empty := empty_directories(host, cache_directory):
+        for directory in empty:
+            host.remove(directory)
 
 
 def _other_versions(host: Host, version: str) -> list[str]:

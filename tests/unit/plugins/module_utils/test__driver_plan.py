@@ -11,6 +11,7 @@ import typing as t
 import pytest
 
 import driver_states
+from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_files as files
 from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_journal as journals
 from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_state as states
 from ansible_collections.gpulab.workstation.plugins.module_utils import _gpu_facts as gpu
@@ -485,13 +486,22 @@ def test_removal_leaves_nothing_and_says_so_the_second_time() -> None:
     mine = ("/usr/lib/modprobe.d/nvidia-installer-disable-nouveau.conf",)
     state = good(leftovers=leftovers, installer_files=mine)
     assert actions(state, state="absent") == [
-        "disable", "uninstall", "forget", "sweep", "file", "file", "file", "file", "file", "account",
+        "disable", "uninstall", "forget", "sweep", "file", "account", "file", "file", "file", "file",
     ]  # fmt: skip
     assert plan_driver(state, wanted(state="absent")).reboot_reasons == (
         f"driver {VERSION} is removed but still loaded",
     )
     gone = bare(installed_packages=good().installed_packages)
     assert actions(gone, state="absent") == []
+
+
+def test_a_removal_that_was_killed_among_its_last_steps_is_finished() -> None:
+    """The account goes before our files, by which it is known to be ours; directories may be empty already."""
+    left = {files.MODPROBE: "x"}
+    half = bare(files=left, account=True, kernels=(), installed_packages=good().installed_packages)
+    assert actions(half, state="absent") == ["account", "file"]
+    assert actions(bare(account=True, kernels=()), state="absent") == []
+    assert actions(bare(cached=("/var/cache/gpulab",), kernels=()), state="absent") == ["caches"]
 
 
 def test_removal_leaves_the_distributions_driver_alone() -> None:

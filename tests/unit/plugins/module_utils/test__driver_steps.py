@@ -13,6 +13,7 @@ import driverhost
 from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_files as files
 from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_steps as steps
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_leftovers import INITRAMFS_SCRATCH
+from ansible_collections.gpulab.workstation.plugins.module_utils._driver_reader import read_driver
 from ansible_collections.gpulab.workstation.plugins.module_utils._errors import OperatorError
 from driver_states import OLD, VERSION, wanted
 from driverhost import KERNEL, LIBRARIES
@@ -144,6 +145,7 @@ def test_the_initramfs_is_unpacked_where_the_next_run_finds_what_a_kill_has_left
     steps.update_initramfs(host, wanted(), LOG)
     assert seen == [[]]
     assert not host.exists(INITRAMFS_SCRATCH)
+    assert host.exists("/var/lib/gpulab"), "it holds more than that"
 
 
 def test_a_full_boot_directory_forbids_the_restart(host: FakeHost) -> None:
@@ -163,12 +165,17 @@ def test_caches_go_with_the_directories_that_held_nothing_else(host: FakeHost) -
     host.add("/var/cache/gpulab/bbbb/other", "x")
     host.add("/var/lib/gpulab/driver/kept/aaaa/x.run", "x")
     paths = [f"/var/cache/gpulab/{n}/NVIDIA-Linux-x86_64-{v}.run" for n, v in (("aaaa", 1), ("bbbb", 2))]
-    steps.remove_caches(host, [*paths, "/var/lib/gpulab/driver"])
+    steps.remove_caches(host, [*paths, "/var/lib/gpulab/driver"], "/var/cache/gpulab")
     assert host.listdir("/var/cache/gpulab") == ["bbbb"]
     assert host.listdir("/var/cache/gpulab/bbbb") == ["other"]
     assert not host.exists("/var/lib/gpulab")
-    steps.remove_caches(host, ["/var/cache/gpulab/bbbb"])
-    assert not host.exists("/var/cache/gpulab")
+    host.remove("/var/cache/gpulab/bbbb/other")  # as a removal that is killed here has left it
+    host.make_dirs("/var/lib/gpulab")
+    empty = read_driver(host, wanted(state="absent")).cached
+    assert empty == ("/var/cache/gpulab/bbbb", "/var/lib/gpulab")
+    steps.remove_caches(host, empty, "/var/cache/gpulab")
+    assert (host.exists("/var/cache"), host.exists("/var/cache/gpulab")) == (True, False)
+    assert read_driver(host, wanted(state="absent")).cached == ()
 
 
 def test_the_sweep_takes_what_the_uninstaller_leaves(host: FakeHost) -> None:
