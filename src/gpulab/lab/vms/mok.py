@@ -8,6 +8,7 @@ The texts and their order are those of shim's MokManager.c; its menus are moved 
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import socket
@@ -20,26 +21,35 @@ from gpulab._errors import OperatorError
 if t.TYPE_CHECKING:
     from pathlib import Path
 
-DOWN, ENTER = "\x1b[B", "\r"
+DOWN, ENTER, ANY = "\x1b[B", "\r", "x"  # the last means nothing in a menu, should it arrive there
+QUIET_SECONDS = 0.5  # a screen that is still being drawn drops what is typed
+ANSWER_SECONDS = 5.0
+TRIES = 12
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What is typed once a text stands on the screen."""
+    """What is typed once a text stands on the screen.
+
+    The firmware drops keys on a busy machine, so each is typed again until the screen answers it: with anything at all,
+    with the next text where the screen changes by itself (`until_next`), not at all where it shows nothing (`blind`).
+    """
 
     text: str
     keys: tuple[str, ...]
+    until_next: bool = False
+    blind: bool = False
 
 
 def enrolment(password: str) -> tuple[Answer, ...]:
     """Return the answers that enrol the one staged key."""
     return (
-        Answer("Press any key to perform MOK management", (ENTER,)),
+        Answer("Press any key to perform MOK management", (ANY,), until_next=True),
         Answer("Enroll MOK", (DOWN, ENTER)),
         Answer("View key 0", (DOWN, ENTER)),
         Answer("Enroll the key(s)?", (DOWN, ENTER)),
-        Answer("Password:", (password, ENTER)),
+        Answer("Password:", (password, ENTER), blind=True),
         Answer("Reboot", (ENTER,)),
     )
 
@@ -49,7 +59,7 @@ def plain(text: str) -> str:
     return _ESCAPES.sub("", text)
 
 
-def answer(directory: Path, answers: t.Iterable[Answer], seconds: float) -> None:
+def answer(directory: Path, answers: t.Sequence[Answer], seconds: float) -> None:
     """Type at a machine's console, each answer when its text has appeared; refuse where one does not in time."""
     with socket.socket(socket.AF_UNIX) as console:
         handle = os.open(directory, os.O_PATH)
@@ -57,25 +67,59 @@ def answer(directory: Path, answers: t.Iterable[Answer], seconds: float) -> None
             console.connect(f"/proc/self/fd/{handle}/console.sock")  # a socket's path has at most 107 characters
         finally:
             os.close(handle)
-        for wanted in answers:
-            _wait_for(console, wanted.text, time.monotonic() + seconds)
+        screen = _Screen(console)
+        for wanted, following in itertools.zip_longest(answers, answers[1:]):
+            screen.wait_for(wanted.text, seconds)
             for keys in wanted.keys:
-                time.sleep(0.5)  # a menu that is still being drawn drops what is typed
-                console.sendall(keys.encode())
+                screen.press(keys, following.text if wanted.until_next and following else "", blind=wanted.blind)
 
 
-def _wait_for(console: socket.socket, text: str, deadline: float) -> None:
-    seen = ""
-    while text not in plain(seen):
-        console.settimeout(max(0.1, deadline - time.monotonic()))
+class _Screen:
+    """A console, and what it has shown since the last key was typed."""
+
+    def __init__(self, console: socket.socket) -> None:
+        self._console = console
+        self._seen = ""
+
+    def wait_for(self, text: str, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while text not in plain(self._seen):
+            if not self._read(max(0.1, deadline - time.monotonic())):
+                raise _nothing(f"no '{text}' on the console in time, but: {plain(self._seen)[-600:]}")
+
+    def press(self, keys: str, until: str = "", *, blind: bool = False) -> None:
+        while self._read(QUIET_SECONDS):
+            pass
+        self._seen = ""
+        for _ in range(TRIES):
+            self._console.sendall(keys.encode())
+            if blind or self._answers(until):
+                return
+        raise _nothing(f"the console does not answer the key {keys!r}, it shows: {plain(self._seen)[-600:]}")
+
+    def _answers(self, until: str) -> bool:
+        deadline = time.monotonic() + (ANSWER_SECONDS / 5 if until else ANSWER_SECONDS)
+        while time.monotonic() < deadline and self._read(max(0.1, deadline - time.monotonic())):
+            if until in plain(self._seen):
+                return True
+        return False
+
+    def _read(self, seconds: float) -> bool:
+        self._console.settimeout(seconds)
         try:
-            seen += console.recv(4096).decode(errors="replace")
+            shown = self._console.recv(4096).decode(errors="replace")
         except TimeoutError:
-            raise OperatorError(
-                found=f"no '{text}' on the console in time, but: {plain(seen)[-600:]}",
-                expected="shim's MokManager, which comes once after 'mokutil --import' and a reboot.",
-                action="look into the machine's console.log.",
-            ) from None
+            return False
+        self._seen += shown
+        return bool(shown)
+
+
+def _nothing(found: str) -> OperatorError:
+    return OperatorError(
+        found=found,
+        expected="shim's MokManager, which comes once after 'mokutil --import' and a reboot.",
+        action="look into the machine's console.log.",
+    )
 
 
 __all__ = ["Answer", "answer", "enrolment", "plain"]
