@@ -33,13 +33,6 @@ class Stock:
         return self.installed[start]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that need root and a Debian root file system; pytest shows this hook those of others too."""
-    for item in items:
-        if item.path.parent.name == "installer":
-            item.add_marker(pytest.mark.lab)
-
-
 @pytest.fixture(scope="session")
 def stock() -> t.Iterator[Stock]:
     """Build both packages and install each once; every test continues from these layers or from none."""

@@ -5,6 +5,6 @@
 
 from __future__ import annotations
 
-from labfixtures import fresh_host, lab, pytest_collection_modifyitems
+from labfixtures import fresh_host, lab
 
-__all__ = ["fresh_host", "lab", "pytest_collection_modifyitems"]
+__all__ = ["fresh_host", "lab"]

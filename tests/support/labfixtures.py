@@ -18,13 +18,6 @@ from gpulab.lab import Lab
 _LABS = itertools.count(1)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests on lab hosts; where directories are named together, pytest shows each hook the tests of all."""
-    for item in items:
-        if item.path.parent.name in ("faults", "site"):
-            item.add_marker(pytest.mark.lab)
-
-
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
     """Start an empty lab, one for each directory that has this fixture; its depot serves the stand-ins."""
@@ -42,4 +35,4 @@ def fresh_host(lab: Lab, tmp_path: Path, request: pytest.FixtureRequest) -> Iter
     lab.remove_host(name)
 
 
-__all__ = ["fresh_host", "lab", "pytest_collection_modifyitems"]
+__all__ = ["fresh_host", "lab"]

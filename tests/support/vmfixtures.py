@@ -66,13 +66,6 @@ class FirstInstallation:
     second: PlayResult | None
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of tests/vm; where directories are named together, pytest shows each hook the tests of all."""
-    for item in items:
-        if item.path.parent.name == "vm":
-            item.add_marker(pytest.mark.vm)
-
-
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
     """Start a lab without hosts; its depot serves the stand-ins."""
@@ -290,7 +283,6 @@ __all__ = [
     "new_machine",
     "plain_machine",
     "provision",
-    "pytest_collection_modifyitems",
     "release",
     "starts",
     "untouched_after",

@@ -12,7 +12,6 @@ from vmfixtures import (
     new,
     new_machine,
     plain_machine,
-    pytest_collection_modifyitems,
 )
 
 __all__ = [
@@ -22,5 +21,4 @@ __all__ = [
     "new",
     "new_machine",
     "plain_machine",
-    "pytest_collection_modifyitems",
 ]
