@@ -26,7 +26,8 @@ HOOKS = tuple(f"/etc/kernel/{moment}.d/zzz-gpulab-kernel-gate" for moment in ("p
 # before ours (run-parts stops at the first that fails), and leaves the kernel's packages half configured.
 AFTER_DPKG = "/etc/apt/apt.conf.d/99gpulab-kernel-gate"
 SELECTION = "/etc/default/grub.d/99-gpulab-kernel.cfg"
-MESSAGE = "/etc/motd.d/50-gpulab-kernel"
+_MESSAGES = "/etc/motd.d"
+MESSAGE = f"{_MESSAGES}/50-gpulab-kernel"
 FACT = "/etc/ansible/facts.d/gpulab_kernel.fact"
 _WANTED_BY = f"/etc/systemd/system/multi-user.target.wants/{UNIT_NAME}"
 _LOOK_LIMIT_S = 300.0
@@ -148,8 +149,9 @@ class KernelGate:
             host.write_text(path, self._wanted(systemd=True)[path], mode=mode)
         elif step.action == "remove":
             host.remove(step.params["path"])
-            if not host.listdir(_DIRECTORY):
-                host.remove(_DIRECTORY)
+            for directory in (_DIRECTORY, _MESSAGES):
+                if not host.listdir(directory):
+                    host.remove(directory)
         elif step.action in ("enable", "disable"):
             host.run(["systemctl", "daemon-reload"], timeout_s=120, log=log)
             _must(host, ["systemctl", step.action, UNIT_NAME], log)

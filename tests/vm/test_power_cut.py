@@ -16,9 +16,9 @@ from vmfixtures import LIMIT_S, NEW, NewMachine, look, provision
 
 from gpulab.lab import Lab
 
-# What a machine writes by itself, on each of its starts or whenever it likes.
+# What a machine writes by itself, on each of its starts or whenever it likes, and what this test does.
 ITS_OWN = re.compile(
-    r"/(run|tmp|var/tmp|var/log|var/lib/systemd|root/\.ansible|var/lib/gpulab/jobs)(/.*)?|/etc/(resolv\.conf|hostname|hosts)"
+    r"/(root/since|run|tmp|var/tmp|var/log|var/lib/systemd|root/\.ansible|var/lib/gpulab/jobs)(/.*)?|/etc/(resolv\.conf|hostname|hosts)"
 )
 # The new driver's libraries are being copied, and the initramfs is being made; every other moment is on layers.
 MOMENTS = {

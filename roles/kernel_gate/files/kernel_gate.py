@@ -302,6 +302,9 @@ class System:
         target = self.root / path
         if text is None:
             target.unlink(missing_ok=True)
+            if path == MESSAGE:
+                with contextlib.suppress(OSError):  # somebody else's messages are there
+                    target.parent.rmdir()
             return True
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)

@@ -238,6 +238,18 @@ def test_a_cured_kernel_is_started_again(tmp_path: Path) -> None:
     assert program.gate(found, dry_run=False)["state"] == "ok"
     assert found.grub[1:] == [None]
     assert (found.text(program.SELECTION), found.text(program.MESSAGE)) == (None, None)
+    assert not (tmp_path / program.MESSAGE).parent.exists(), "nobody else has a message"
+
+
+def test_the_messages_of_others_stay(tmp_path: Path) -> None:
+    found = machine(tmp_path)
+    other = (tmp_path / program.MESSAGE).with_name("10-of-the-lab")
+    other.parent.mkdir(parents=True)
+    other.write_text("hello\n")
+    program.gate(found, dry_run=False)
+    found.modules[NEW] = DRIVER
+    program.gate(found, dry_run=False)
+    assert [path.name for path in other.parent.iterdir()] == [other.name]
     assert json.loads(found.text(program.FACT) or "")["state"] == "ok"
 
 

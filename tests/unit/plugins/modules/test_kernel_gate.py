@@ -123,6 +123,7 @@ def test_removal_leaves_nothing_and_gives_the_choice_back(host: FakeHost) -> Non
     titles = bring_about(host, component("absent"))
     assert titles[0] == f"Disable {gate.UNIT_NAME}"
     assert titles[-2:] == ["Give GRUB its own choice back", f"Remove {gate.FACT}"]
+    assert not host.exists("/etc/motd.d")
     host.remove(f"/etc/systemd/system/multi-user.target.wants/{gate.UNIT_NAME}")  # systemctl's part
     assert bring_about(host, component("absent")) == []
 
