@@ -27,7 +27,8 @@ REQUIREMENTS = (
 )
 # Emulated, `rep movsb` goes byte by byte, and a guest copies by it where the processor calls that the fastest way; page
 # tables of five levels cost one more look. Without them copying takes two thirds to three quarters of the time.
-TCG = ("-accel", "tcg,thread=multi,tb-size=512", "-cpu", "max,-erms,-fsrm,-la57")
+TRANSLATIONS, UNDER_FIRMWARE = "tb-size=512", "tb-size=128"
+TCG = ("-accel", f"tcg,thread=multi,{TRANSLATIONS}", "-cpu", "max,-erms,-fsrm,-la57")
 KVM = ("-accel", "kvm", "-cpu", "host")
 PROBE_SECONDS = 30
 _KERNEL_RAN = "Kernel panic - not syncing: VFS: Unable to mount root fs"
@@ -127,7 +128,7 @@ def command(
     machine = "q35,smm=on" if firmware else "q35"
     # OVMF unpacks itself byte by byte over what ran before, and each byte costs a look at every translation of its
     # page. With 600,000 of them a restart took more than ten minutes, so fewer are kept.
-    accelerated = tuple(word.replace("tb-size=512", "tb-size=128") if firmware else word for word in accelerated)
+    accelerated = tuple(word.replace(TRANSLATIONS, UNDER_FIRMWARE) if firmware else word for word in accelerated)
     console = "socket,id=console,path=console.sock,server=on,wait=off,logfile=console.log,logappend=on"
     return [
         PROGRAM, "-machine", machine, *accelerated, "-smp", "2", "-m", str(memory_mib),

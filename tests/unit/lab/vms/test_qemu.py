@@ -50,3 +50,8 @@ def test_secure_boot_has_flash_that_only_the_firmware_writes() -> None:
         "if=pflash,format=raw,unit=0,readonly=on,file=/firmware/code.fd",
         "if=pflash,format=raw,unit=1,file=nvram.fd",
     ]
+
+
+def test_under_firmware_fewer_translations_are_kept() -> None:
+    assert "tcg,thread=multi,tb-size=512" in command()
+    assert "tcg,thread=multi,tb-size=128" in command(qemu.Firmware(Path("/firmware/code.fd"), "nvram.fd"))
