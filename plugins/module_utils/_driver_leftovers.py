@@ -42,6 +42,7 @@ _PLACES: tuple[tuple[str, str], ...] = (
 )  # fmt: skip
 _RECORDS = ("/var/lib/dkms/nvidia", "/var/lib/nvidia")
 STATE = "/var/lib/gpulab"
+_DIGEST = re.compile(r"[0-9a-f]+")  # how the cache calls the directories that it makes
 INITRAMFS_SCRATCH = f"{STATE}/initramfs"  # where update-initramfs unpacks for us; only root can write above it
 # What depmod calls an index until it is whole: its name, process, microseconds and seconds (kmod, tools/depmod.c).
 _TORN_INDEX = re.compile(r"modules\.[a-z.]+\.(?P<pid>\d+)\.\d+\.\d+")
@@ -60,13 +61,16 @@ def leftovers(host: Host) -> tuple[str, ...]:
 
 def empty_directories(host: Host, cache_directory: str) -> list[str]:
     """Return the directories of the cache and of our own that are empty, as a removal that was killed leaves them."""
-    places = [f"{cache_directory}/{name}" for name in host.listdir(cache_directory)]
-    return [path for path in (*places, cache_directory, STATE) if _is_empty_directory(host, path)]
+    names = [name for name in host.listdir(cache_directory) if _DIGEST.fullmatch(name)]
+    places = [f"{cache_directory}/{name}" for name in names]
+    return [path for path in (*places, cache_directory, STATE) if may_be_removed(host, path)]
 
 
-def _is_empty_directory(host: Host, path: str) -> bool:
+def may_be_removed(host: Host, path: str) -> bool:
+    """Whether a directory is there, empty, and not where a file system is mounted."""
     found = host.status(path)
-    return found is not None and found.kind == "directory" and not host.listdir(path)
+    empty = found is not None and found.kind == "directory" and not host.listdir(path)
+    return empty and host.filesystem(path).mount_point != path
 
 
 def remove_unfinished(host: Host) -> None:
@@ -131,6 +135,7 @@ __all__ = [
     "STATE",
     "empty_directories",
     "leftovers",
+    "may_be_removed",
     "owned_by_packages",
     "package_of",
     "remove_unfinished",

@@ -17,6 +17,7 @@ from ansible_collections.gpulab.workstation.plugins.module_utils._driver_leftove
     STATE,
     empty_directories,
     leftovers,
+    may_be_removed,
     owned_by_packages,
 )
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_reader import (
@@ -124,7 +125,9 @@ def update_initramfs(host: Host, wanted: Wanted, log: str) -> None:
         command, environment = ["update-initramfs", "-u", "-k", kernel], {"TMPDIR": INITRAMFS_SCRATCH}
         done = host.run(command, env=environment, timeout_s=BUILD_LIMIT_S, log=log)
         host.remove(INITRAMFS_SCRATCH)
-        if not host.listdir(STATE):  # it came with ours, as on a host whose driver nobody has installed with this role
+        if may_be_removed(
+            host, STATE
+        ):  # it came with ours, as on a host whose driver nobody has installed with this role
             host.remove(STATE)
         if not done.ok:
             raise OperatorError(

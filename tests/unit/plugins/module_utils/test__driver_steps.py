@@ -15,6 +15,7 @@ from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_leftovers import INITRAMFS_SCRATCH
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_reader import read_driver
 from ansible_collections.gpulab.workstation.plugins.module_utils._errors import OperatorError
+from ansible_collections.gpulab.workstation.plugins.module_utils._host import Filesystem
 from driver_states import OLD, VERSION, wanted
 from driverhost import KERNEL, LIBRARIES
 from fakehost import FakeHost
@@ -175,6 +176,17 @@ def test_caches_go_with_the_directories_that_held_nothing_else(host: FakeHost) -
     assert empty == ("/var/cache/gpulab/bbbb", "/var/lib/gpulab")
     steps.remove_caches(host, empty, "/var/cache/gpulab")
     assert (host.exists("/var/cache"), host.exists("/var/cache/gpulab")) == (True, False)
+    assert read_driver(host, wanted(state="absent")).cached == ()
+
+
+def test_a_cache_on_a_disk_of_its_own_stays(host: FakeHost) -> None:
+    """A mount point cannot be removed, and lost+found in it must not be."""
+    host.filesystems["/var/cache/gpulab"] = Filesystem("/var/cache/gpulab", "ext4", ("rw",), 10**12, 10**12)
+    host.make_dirs("/var/cache/gpulab/lost+found")
+    host.add("/var/cache/gpulab/aaaa/x.run", "x")
+    steps.remove_caches(host, ["/var/cache/gpulab/aaaa/x.run"], "/var/cache/gpulab")
+    assert host.listdir("/var/cache/gpulab") == ["lost+found"]
+    host.remove("/var/cache/gpulab/lost+found")
     assert read_driver(host, wanted(state="absent")).cached == ()
 
 
