@@ -85,13 +85,16 @@ def _to_try(state: DriverState, wanted: Wanted) -> list[str]:
     return [kernel.release for kernel in findings.served_kernels(state, wanted)] if there else []
 
 
-def _stale_dkms(state: DriverState, wanted: Wanted) -> bool:
-    """Whether DKMS knows the wanted version from another installation than the one that nvidia-installer recorded.
+def _stale_dkms(state: DriverState, wanted: Wanted) -> str:
+    """Say why DKMS has to forget the wanted version first: an entry of another installation than the recorded one.
 
-    Its own it removes itself; any other makes `dkms ldtarball` fail, which it takes for success: status 0, no module.
+    nvidia-installer removes its own, unless DKMS has lost its source; any other makes `dkms ldtarball` fail, which it
+    takes for success: status 0, no module.
     """
-    known = any(entry.version == wanted.version for entry in state.dkms)
-    return known and (state.record is None or state.record.version != wanted.version)
+    known = [entry for entry in state.dkms if entry.version == wanted.version]
+    if known and (state.record is None or state.record.version != wanted.version):
+        return "left there by another installation"
+    return "whose source is gone" if any(entry.state == "broken" for entry in known) else ""
 
 
 def _clear_first(state: DriverState, wanted: Wanted) -> bool:
@@ -119,8 +122,8 @@ def _install(state: DriverState, wanted: Wanted, reasons: t.Sequence[str]) -> li
     if state.gpu.packages:
         names = [package.name for package in state.gpu.packages]
         steps.append(Step("purge", f"Purge the distribution's driver: {', '.join(names)}", {"names": names}))
-    if _stale_dkms(state, wanted):
-        title = f"Remove nvidia/{wanted.version} from DKMS, left there by another installation"
+    if stale := _stale_dkms(state, wanted):
+        title = f"Remove nvidia/{wanted.version} from DKMS, {stale}"
         steps.append(Step("forget", title, {"version": wanted.version}))
     if _clear_first(state, wanted):
         busy = wanted.allow_running or not state.runs_target

@@ -23,6 +23,7 @@ from ansible_collections.gpulab.workstation.plugins.module_utils._container_devi
     Specification,
     parse_specification,
 )
+from ansible_collections.gpulab.workstation.plugins.module_utils._driver_dkms import read_dkms
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_leftovers import (
     INSTALLER_FILES,
     LIBRARIES,
@@ -63,7 +64,7 @@ def read_driver(host: Host, wanted: Wanted) -> states.DriverState:
         host=about_host,
         gpu=about_gpu,
         kernels=tuple(_kernel(reading, about_host, about_gpu, release) for release in kernels),
-        dkms=_dkms(reading),
+        dkms=read_dkms(reading),
         record=read_record(host),
         marker=states.parse_marker(reading.text(files.MARKER)),
         programs=tuple(name for name in findings.PROGRAMS if _is_program(reading, f"/usr/bin/{name}")),
@@ -190,17 +191,6 @@ def read_initramfs(reading: Reading, release: str) -> states.Initramfs | None:
         return states.parse_initramfs(listing, path, found.mtime, files.SETTINGS)
     known = reading.host.which("lsinitramfs") is not None
     return states.Initramfs(path, found.mtime, (), has_our_settings=False, listed=False) if known else None
-
-
-def _dkms(reading: Reading) -> tuple[states.DkmsEntry, ...]:
-    if not reading.host.which("dkms"):
-        return ()
-    done = reading.ask(["dkms", "status"], states.DKMS_READ)
-    # Without room for a temporary file dkms 3.0 lists nothing and ends with 0 (do_status in its source).
-    if not done.ok or ("Error!" in done.stderr and not done.stdout.strip()):
-        reading.note_failure(done, states.DKMS_READ)
-        return ()
-    return states.parse_dkms_status(done.stdout)
 
 
 def _is_program(reading: Reading, path: str) -> bool:

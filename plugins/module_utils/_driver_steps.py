@@ -11,6 +11,7 @@ import typing as t
 from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_files as files
 from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_findings as findings
 from ansible_collections.gpulab.workstation.plugins.module_utils._container_devices import SERVICE, TOOL
+from ansible_collections.gpulab.workstation.plugins.module_utils._driver_dkms import TREE, dangling_links, read_dkms
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_leftovers import (
     INITRAMFS_SCRATCH,
     LIBRARIES,
@@ -27,15 +28,14 @@ from ansible_collections.gpulab.workstation.plugins.module_utils._driver_reader 
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_state import (
     MODULES,
     driver_libraries,
-    parse_dkms_status,
     parse_vermagic,
 )
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_wanted import Wanted
 from ansible_collections.gpulab.workstation.plugins.module_utils._errors import OperatorError
 from ansible_collections.gpulab.workstation.plugins.module_utils._host import Completed, Host
+from ansible_collections.gpulab.workstation.plugins.module_utils._reading import Reading
 
 BUILD_LIMIT_S = 3600.0
-_TREE = "/var/lib/dkms/nvidia"
 _FIRMWARE = "/lib/firmware/nvidia"
 _ERRORS_SHOWN = 3
 
@@ -60,11 +60,11 @@ def build_with_dkms(host: Host, version: str, kernel: str, log: str, *, again: b
         ["dkms", "install", "--force", "-m", "nvidia", "-v", version, "-k", kernel], timeout_s=BUILD_LIMIT_S, log=log
     )
     if not done.ok:
-        make_log = host.read_text(f"{_TREE}/{version}/build/make.log") or ""
+        make_log = host.read_text(f"{TREE}/{version}/build/make.log") or ""
         raise OperatorError(
             found=f"DKMS could not build nvidia/{version} for {kernel}: {compiler_errors(make_log or done.stdout)}.",
             expected="a module for every installed kernel.",
-            action=f"read {_TREE}/{version}/build/make.log; mostly the kernel is newer than the driver supports: choose"
+            action=f"read {TREE}/{version}/build/make.log; mostly the kernel is newer than the driver supports: choose"
             " a newer driver, remove that kernel, or except it in gpu_driver_ignored_kernels.",
         )
     host.run(["depmod", kernel], timeout_s=600, log=log)
@@ -72,7 +72,7 @@ def build_with_dkms(host: Host, version: str, kernel: str, log: str, *, again: b
 
 def is_served(host: Host, version: str, kernel: str) -> bool:
     """Whether DKMS, depmod and the files agree that the kernel has the driver's modules."""
-    entries = parse_dkms_status(host.run(["dkms", "status"], timeout_s=300).stdout)
+    entries = read_dkms(Reading(host))
     sound = any(entry.sound and (entry.version, entry.kernel) == (version, kernel) for entry in entries)
     found = host.run(["modinfo", "-k", kernel, "-F", "version", "nvidia"], timeout_s=120)
     magic = host.run(["modinfo", "-k", kernel, "-F", "vermagic", *MODULES], timeout_s=120)
@@ -88,9 +88,11 @@ def compiler_errors(text: str) -> str:
 def forget(host: Host, version: str, log: str) -> None:
     """Remove every trace of a driver version from DKMS; a broken entry only yields to the removal of its directory."""
     host.run(["dkms", "remove", "-m", "nvidia", "-v", version, "--all"], timeout_s=600, log=log)
-    host.remove(f"{_TREE}/{version}")
-    if not [name for name in host.listdir(_TREE) if name != "original_module"]:
-        host.remove(_TREE)
+    host.remove(f"{TREE}/{version}")
+    for link in dangling_links(Reading(host)):
+        host.remove(link)
+    if not [name for name in host.listdir(TREE) if name != "original_module"]:
+        host.remove(TREE)
     source = f"/usr/src/nvidia-{version}"
     if not owned_by_packages(host, [source]):
         host.remove(source)
@@ -107,7 +109,7 @@ def remove_strays(host: Host, paths: t.Sequence[str], log: str) -> None:
 
 def tidy(host: Host, version: str, log: str) -> None:
     """Remove other versions; an uninstallation may only just have put an altered library of its version back."""
-    entries = parse_dkms_status(host.run(["dkms", "status"], timeout_s=300).stdout)
+    entries = read_dkms(Reading(host))
     for other in sorted({entry.version for entry in entries if entry.version != version}):
         forget(host, other, log)
     remove_strays(host, _other_versions(host, version), log)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from labhost import LabHost
+from runfiles import own_runfile
 
 from gpulab.lab import Lab
 from gpulab.lab.faults import Fault
@@ -70,17 +71,6 @@ def release(lab: Lab, version: str = "", **changes: t.Any) -> dict[str, t.Any]:
     found = next(s for s in lab.standins if s.kind == "cuda" and version in ("", s.version))
     entry = {"version": found.version, "file": found.file, "size": found.size, "sha256": found.sha256}
     return {**entry, "sources": [found.url(lab.depot_url)], "standin": True, **changes}
-
-
-def own_runfile(host: LabHost, directory: Path, script: str, version: str) -> dict[str, t.Any]:
-    """Put a runfile of the test's own on the host and return it as a release."""
-    path = directory / "own.run"
-    path.write_text("#!/bin/bash\n" + script)
-    host.sh("mkdir -p /srv/files")
-    host.put(path, "/srv/files/own.run")
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return {"version": version, "file": "own.run", "sha256": digest, "sources": ["/srv/files/own.run"], "standin": True,
-            "size": path.stat().st_size, "tmp_bytes": 1, "target_bytes": 1}  # fmt: skip
 
 
 def traces(host: LabHost) -> str:

@@ -73,7 +73,7 @@ ALWAYS = ("record-lost", "modules-removed-from-one-kernel", "library-overwritten
 RARELY = (
     "dkms-added-but-not-built", "record-of-a-run-killed-at-dkms-import", "module-truncated", "dkms-entry-removed",
     "two-versions-in-dkms", "stale-dkms-of-another-version", "library-of-another-version", "killed-while-copying",
-    "second-driver-by-hand", "settings-changed",
+    "second-driver-by-hand", "settings-changed", "source-removed", "uninstalled-without-dkms",
 )  # fmt: skip
 
 

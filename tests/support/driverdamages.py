@@ -19,6 +19,28 @@ done
 mkdir -p nvidia-driver-535/usr/lib/nvidia; touch nvidia-driver-535/usr/lib/nvidia/alternate-install-present
 for name in */DEBIAN; do dpkg-deb -b ${name%/DEBIAN} > /dev/null; done
 dpkg -i ./*.deb > /dev/null"""
+# One more of them with modules for KERNEL that its builder has made, as Ubuntu has them: those that lie outside DKMS.
+PREBUILT = r"""
+name=linux-modules-nvidia-535-KERNEL modules=lib/modules/KERNEL/kernel; cd /root
+mkdir -p $name/DEBIAN $name/$modules/nvidia-535
+printf 'Package: %s\nVersion: 6.1.0-1\nArchitecture: all\nMaintainer: lab <lab@example.org>\nDescription: x\n' \
+  $name > $name/DEBIAN/control
+cp /$modules/drivers/video/nvidia*.ko $name/$modules/nvidia-535"""
+# Another driver and what is none, in an archive of their own: which versions would apt install?
+OFFERS = r"""
+mkdir -p /srv/offers; cd /srv/offers
+for name in nvidia-driver-999-open libnvidia-compute-999 nvidia-container-toolkit cuda-toolkit-12-9; do
+  mkdir -p tree/$name/DEBIAN
+  printf 'Package: %s\nVersion: 999.1\nArchitecture: all\nMaintainer: lab <lab@example.org>\nDescription: x\n' \
+    $name > tree/$name/DEBIAN/control; dpkg-deb -b tree/$name $name.deb > /dev/null
+done
+dpkg-scanpackages . > Packages 2> /dev/null
+list=sources.list.d/offers.list; echo 'deb [trusted=yes] file:/srv/offers ./' > /etc/apt/$list
+apt-get -q update -o Dir::Etc::sourcelist=$list -o Dir::Etc::sourceparts=- -o APT::Get::List-Cleanup=0 > /dev/null
+apt-cache policy nvidia-driver-999-open libnvidia-compute-999 nvidia-container-toolkit cuda-toolkit-12-9 |
+  sed -n 's/  Candidate: //p'
+rm -r /etc/apt/$list /srv/offers"""
+OFFERED = ["(none)", "(none)", "999.1", "999.1"]
 # A job that has the driver's control device open.
 HOLDER = """mknod /dev/nvidiactl c 195 255
 systemd-run --quiet --unit job --property StandardInput=file:/dev/nvidiactl sleep 3600"""
@@ -39,6 +61,11 @@ class Damage:
 
     script: str
     words: str
+
+
+def neighbour(version: str) -> str:
+    """Return the version that differs from this one in its last digit alone."""
+    return f"{version[:-1]}{(int(version[-1]) + 1) % 10}"
 
 
 def stale_entry(version: str) -> str:
@@ -83,7 +110,14 @@ Description: x\\n' > libcuda1/DEBIAN/control; dpkg-deb -b libcuda1; dpkg -i libc
             "(the file belongs to the package libnvidia-compute-535 now)",
         ),
         "library-of-another-version": Damage(
-            f"cp {LIB}/libnvidia-ml.so.{version} {LIB}/libnvidia-ml.so.999.99.99; ldconfig", "libnvidia-ml.so.999.99.99"
+            f"cp {LIB}/libnvidia-ml.so.{version} {LIB}/libnvidia-ml.so.{neighbour(version)}; ldconfig",
+            f"libnvidia-ml.so.{neighbour(version)}",
+        ),
+        "source-removed": Damage(f"rm -r /usr/src/nvidia-{version}", f"DKMS has lost the source of nvidia/{version}"),
+        "uninstalled-without-dkms": Damage(
+            f"mv /usr/sbin/dkms /root; nvidia-uninstall --silent; mv /root/dkms /usr/sbin;"
+            f" test -e /var/lib/dkms/nvidia/{version} && test -e /lib/modules/KERNEL/updates/dkms/nvidia.ko",
+            "no driver from a .run is installed",
         ),
         "killed-while-copying": Damage(
             f"rm -f /usr/bin/nvidia-smi {LIB}/libnvidia-* /var/lib/gpulab/driver/proven.json; ldconfig",
@@ -128,11 +162,15 @@ __all__ = [
     "HOLDER",
     "INTERRUPTED_DPKG",
     "LIB",
+    "OFFERED",
+    "OFFERS",
+    "PREBUILT",
     "STALE",
     "WHOLE_DKMS",
     "Damage",
     "damages",
     "failing_for_one_kernel",
+    "neighbour",
     "refusing",
     "stale_entry",
 ]
