@@ -43,8 +43,9 @@ def install(host: Host, names: t.Sequence[str], log: str) -> None:
 
 
 def purge(host: Host, names: t.Sequence[str], log: str) -> None:
-    """Remove exactly these packages and their settings."""
-    _apt(host, ["purge", *names], f"purge {', '.join(names)}", log)
+    """Remove exactly these packages and their settings, also those that a kill has left half unpacked."""
+    half = "--option=Dpkg::Options::=--force-remove-reinstreq"
+    _apt(host, [half, "purge", *names], f"purge {', '.join(names)}", log)
 
 
 def configure(host: Host, log: str) -> None:
@@ -67,6 +68,13 @@ def without_candidate(host: Host, names: t.Sequence[str]) -> list[str]:
         if (found := re.match(r"(\S+):\n", block)) and not re.search(r"^  Candidate: \(none\)$", block, re.MULTILINE)
     }
     return [name for name in names if name not in known]
+
+
+def half_unpacked(host: Host) -> list[str]:
+    """Return the packages that dpkg was unpacking when it was killed, which it only takes installed anew."""
+    told = host.run(["dpkg-query", "-W", "-f=${db:Status-Eflag}\\t${Package}\\n"], timeout_s=60).stdout
+    fields = (line.split("\t") for line in told.splitlines())
+    return sorted({name for flag, name in fields if flag == "reinstreq"})
 
 
 def removed_beside(host: Host, names: t.Sequence[str]) -> tuple[str, ...]:
@@ -94,6 +102,11 @@ def _apt(host: Host, arguments: list[str], what: str, log: str) -> None:
     if not done.ok and _interrupted(done):  # by a job of ours that was killed, as likely as not
         _configure(host, log)
         done = host.run(command, env=_ENVIRONMENT, timeout_s=_LIMIT_S, log=log)
+    half = half_unpacked(host)
+    if half and (not done.ok or set(half) & set(arguments)):  # apt alone takes such a package for installed
+        again = ["apt-get", *_OPTIONS, "install", "--reinstall", *half]
+        whole = host.run(again, env=_ENVIRONMENT, timeout_s=_LIMIT_S, log=log)
+        done = host.run(command, env=_ENVIRONMENT, timeout_s=_LIMIT_S, log=log) if whole.ok else whole
     if not done.ok:
         raise OperatorError(
             found=f"apt-get could not {what} (status {done.rc}): {_words(done)}.",
@@ -114,12 +127,9 @@ def _interrupted(done: Completed) -> bool:
 
 
 def _words(done: Completed) -> str:
-    lines = [
-        line.strip()
-        for line in (done.stdout + done.stderr).splitlines()
-        if re.match(r"[EW]: |dpkg: error ", line.strip())
-    ]
-    return " ".join(dict.fromkeys(lines)) or "it says nothing more"
+    """Return what apt and dpkg complain about; dpkg goes on in lines of their own, which are indented."""
+    found = re.findall(r"^[EW]: .*|^dpkg: error .*(?:\n +.*)*", done.stdout + "\n" + done.stderr, re.MULTILINE)
+    return " ".join(dict.fromkeys(" ".join(words.split()) for words in found)) or "it says nothing more"
 
 
-__all__ = ["configure", "install", "parse_removals", "purge", "removed_beside", "without_candidate"]
+__all__ = ["configure", "half_unpacked", "install", "parse_removals", "purge", "removed_beside", "without_candidate"]

@@ -32,7 +32,7 @@ def test_unknown_and_virtual_packages_have_no_candidate(host: FakeHost) -> None:
 def test_the_lists_are_left_alone_where_they_know_everything(host: FakeHost) -> None:
     _apt.install(host, ["gcc"], LOG)
     assert [command[-1] for command in host.ran if command[0] == "apt-get"] == ["gcc"]
-    assert "--no-install-recommends" in host.ran[-1]
+    assert all("--no-install-recommends" in command for command in host.ran if command[0] == "apt-get")
 
 
 def test_the_lists_are_brought_up_to_date_before_a_refusal(host: FakeHost) -> None:
@@ -78,6 +78,51 @@ def test_an_interrupted_dpkg_is_finished_and_the_packages_are_installed(host: Fa
     _apt.install(host, ["gcc"], LOG)
     assert configured == [("dpkg", "--force-confold", "--configure", "-a")]
     assert [command[-1] for command in host.ran if command[0] == "apt-get"] == ["gcc", "gcc"]
+
+
+QUERY = "dpkg-query -W -f=${db:Status-Eflag}\\t${Package}\\n"
+INCONSISTENT = (
+    "E: Sub-process /usr/bin/dpkg returned an error code (1)\n",
+    (
+        "dpkg: error processing package dkms (--configure):\n package is in a very bad inconsistent state; you should\n"
+        " reinstall it before attempting configuration\nErrors were encountered while processing:\n dkms\n"
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    "first", [(100, *INCONSISTENT), (0, "dkms is already the newest version.\n", "")], ids=["refused", "content"]
+)
+def test_a_package_that_a_kill_has_left_half_unpacked_is_installed_anew(
+    host: FakeHost, first: tuple[int, str, str]
+) -> None:
+    """As a run leaves it that was killed while dpkg unpacked; apt takes it for installed, and dpkg refuses it."""
+    flags = {"dkms": "reinstreq", "gcc": "ok"}
+
+    def apt_get(command: tuple[str, ...]) -> tuple[int, str, str]:
+        if "--reinstall" in command:
+            flags["dkms"] = "ok"
+        return first if flags["dkms"] == "reinstreq" else (0, "", "")
+
+    host.commands["apt-get"] = apt_get
+    host.commands[QUERY] = lambda _: (0, "".join(f"{flag}\t{name}\n" for name, flag in flags.items()), "")
+    host.commands["apt-cache policy"] = (0, "dkms:\n  Installed: 3\n  Candidate: 3\n", "")
+    _apt.install(host, ["dkms"], LOG)
+    asked = [command[-2:] for command in host.ran if command[0] == "apt-get"]
+    assert asked == [("install", "dkms"), ("--reinstall", "dkms"), ("install", "dkms")]
+
+
+def test_one_that_cannot_be_had_again_is_told_in_apts_words(host: FakeHost) -> None:
+    host.commands["apt-get"] = (100, *INCONSISTENT)
+    host.commands[QUERY] = (0, "reinstreq\tdkms\n", "")
+    with pytest.raises(OperatorError, match="inconsistent state; you should reinstall it before attempting conf"):
+        _apt.purge(host, ["nvidia-driver-535"], LOG)
+
+
+def test_one_that_nobody_has_asked_for_is_left_alone_where_apt_is_content(host: FakeHost) -> None:
+    host.commands[QUERY] = (0, "reinstreq\tsomething\n", "")
+    _apt.install(host, ["gcc"], LOG)
+    assert not any("--reinstall" in command for command in host.ran)
 
 
 def test_what_dpkg_could_not_configure_is_told_in_its_words(host: FakeHost) -> None:
