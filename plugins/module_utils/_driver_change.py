@@ -101,10 +101,13 @@ def _clear_first(state: DriverState, wanted: Wanted) -> bool:
     """Whether what is there has to go before the installation, not by it.
 
     nvidia-installer removes what it has a record of and has not been altered since. Anything else it keeps, to put it
-    back at the next uninstallation: the parts of a lost record, of a run that was killed, and damaged ones.
+    back at the next uninstallation: the parts of a lost record, of a run that was killed, and damaged ones. The modules
+    of a DKMS entry whose source is gone nobody removes.
     """
     if state.record is None:
         return bool(state.leftovers)
+    if any(entry.state == "broken" for entry in state.dkms):
+        return True
     return state.record.version == wanted.version or not findings.is_proven(state)
 
 

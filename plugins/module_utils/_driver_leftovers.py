@@ -87,6 +87,12 @@ def _unfinished(host: Host) -> list[str]:
     return [*indexes, *([INITRAMFS_SCRATCH] if host.exists(INITRAMFS_SCRATCH) else [])]
 
 
+def dkms_modules(host: Host, kernel: str) -> list[str]:
+    """Return the driver's modules that lie where DKMS installs them, whatever their compression."""
+    place = f"/lib/modules/{kernel}/updates/dkms"
+    return [f"{place}/{name}" for name in _matching(host, place, _MODULE)]
+
+
 def _all_places(host: Host) -> t.Iterator[tuple[str, str]]:
     yield from _PLACES
     for release in host.listdir("/lib/modules"):
@@ -133,6 +139,7 @@ __all__ = [
     "INSTALLER_FILES",
     "LIBRARIES",
     "STATE",
+    "dkms_modules",
     "empty_directories",
     "leftovers",
     "may_be_removed",

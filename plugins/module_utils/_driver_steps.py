@@ -16,6 +16,7 @@ from ansible_collections.gpulab.workstation.plugins.module_utils._driver_leftove
     INITRAMFS_SCRATCH,
     LIBRARIES,
     STATE,
+    dkms_modules,
     empty_directories,
     leftovers,
     may_be_removed,
@@ -44,7 +45,8 @@ def build_with_dkms(host: Host, version: str, kernel: str, log: str, *, again: b
     """Build and install the module for a kernel from the source that DKMS has, whatever was built there before.
 
     `dkms install` alone would take a damaged earlier build as it is. `again` does so for a whole module too, whose
-    signature is not the right one.
+    signature is not the right one. `dkms remove` leaves a build that was interrupted, which `dkms build` stumbles over,
+    and modules that it cannot read: a new one of another compression would come to lie beside them.
     """
     if not again and is_served(host, version, kernel):  # apt's own hook has built it when the headers came
         return
@@ -56,6 +58,7 @@ def build_with_dkms(host: Host, version: str, kernel: str, log: str, *, again: b
             action="remove the driver with gpu_driver_state=absent and run again.",
         )
     host.run(["dkms", "remove", "-m", "nvidia", "-v", version, "-k", kernel], timeout_s=600, log=log)
+    _remove_build(host, version, kernel)
     done = host.run(
         ["dkms", "install", "--force", "-m", "nvidia", "-v", version, "-k", kernel], timeout_s=BUILD_LIMIT_S, log=log
     )
@@ -68,6 +71,15 @@ def build_with_dkms(host: Host, version: str, kernel: str, log: str, *, again: b
             " a newer driver, remove that kernel, or except it in gpu_driver_ignored_kernels.",
         )
     host.run(["depmod", kernel], timeout_s=600, log=log)
+
+
+def _remove_build(host: Host, version: str, kernel: str) -> None:
+    host.remove(f"{TREE}/{version}/{kernel}")
+    for link in dangling_links(Reading(host)):
+        host.remove(link)
+    modules = dkms_modules(host, kernel)
+    for path in set(modules) - owned_by_packages(host, modules):
+        host.remove(path)
 
 
 def is_served(host: Host, version: str, kernel: str) -> bool:

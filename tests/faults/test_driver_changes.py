@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from driverdamages import LIB, WHOLE_DKMS, damages, failing_for_one_kernel
+from driverdamages import HALF_UNPACKED, LIB, WHOLE_DKMS, damages, failing_for_one_kernel
 from driverlayers import INSTALL, NEW, NEXT, OLD, REFUSING, STOCK, Change, DriverLayers, differences
 from installerhost import DriverHost, run_as_root
 
@@ -73,7 +73,7 @@ ALWAYS = ("record-lost", "modules-removed-from-one-kernel", "library-overwritten
 RARELY = (
     "dkms-added-but-not-built", "record-of-a-run-killed-at-dkms-import", "module-truncated", "dkms-entry-removed",
     "two-versions-in-dkms", "stale-dkms-of-another-version", "library-of-another-version", "killed-while-copying",
-    "second-driver-by-hand", "settings-changed", "source-removed", "uninstalled-without-dkms",
+    "half-built-in-dkms", "second-driver-by-hand", "settings-changed", "source-removed", "uninstalled-without-dkms",
 )  # fmt: skip
 
 
@@ -92,6 +92,15 @@ def test_damage_is_named_by_gpu_verify_and_cured_by_gpu_driver(driven: Driven, d
 
 def test_every_damage_is_tried() -> None:
     assert {*ALWAYS, *RARELY} == DAMAGES.keys()
+
+
+@pytest.mark.whole
+def test_a_tool_that_a_kill_has_left_half_unpacked_is_installed_anew(driven: Driven) -> None:
+    host = driven.layers.host(driven.bare)
+    driven.layers.sh(host, HALF_UNPACKED.replace("PACKAGE", "dkms"))
+    done = driven.ask(host)
+    assert (done.failure, done.rest) == ("", [])
+    assert driven.differs(host) == []
 
 
 @pytest.mark.whole

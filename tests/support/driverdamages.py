@@ -53,6 +53,14 @@ chmod 0755 /root/fatal/DEBIAN/postinst
 dpkg-deb -b /root/fatal > /dev/null
 dpkg -i /root/fatal.deb > /dev/null 2>&1 || true
 test -n "$(ls /var/lib/dpkg/updates)" """
+# One that was killed while it unpacked a package, which apt takes for installed from then on.
+HALF_UNPACKED = r"""mkdir /root/bin
+printf '#!/bin/sh\ncase $1 in --fsys-tarfile) kill -KILL $PPID ;; esac\nexec /usr/bin/dpkg-deb "$@"\n' \
+  > /root/bin/dpkg-deb
+chmod 0755 /root/bin/dpkg-deb
+apt-get -q --yes --no-install-recommends --option DPkg::Path=/root/bin:/usr/sbin:/usr/bin:/sbin:/bin install PACKAGE \
+  > /dev/null 2>&1 || true
+[ "$(dpkg-query -W -f '${db:Status-Eflag}' PACKAGE)" = reinstreq ]"""
 
 
 @dataclass(frozen=True)
@@ -92,6 +100,10 @@ def damages(version: str, run: str, other: str) -> dict[str, Damage]:
         ),
         "modules-removed-from-one-kernel": Damage(
             "rm /lib/modules/KERNEL/updates/dkms/nvidia*.ko", "the module of kernel KERNEL: "
+        ),
+        "half-built-in-dkms": Damage(
+            f"rm /var/lib/dkms/nvidia/{version}/KERNEL/x86_64/module/nvidia-uvm.ko",
+            "the module of kernel KERNEL: DKMS says nothing",
         ),
         "module-truncated": Damage(
             "truncate -s 1000 /lib/modules/KERNEL/updates/dkms/nvidia.ko", "the module of kernel KERNEL"
@@ -159,6 +171,7 @@ WHOLE_DKMS = "mv /usr/sbin/dkms.real /usr/sbin/dkms"
 
 __all__ = [
     "DISTRO_PACKAGES",
+    "HALF_UNPACKED",
     "HOLDER",
     "INTERRUPTED_DPKG",
     "LIB",

@@ -42,6 +42,24 @@ def test_a_module_is_built_anew_instead_of_taken_from_a_damaged_build(host: Fake
     ]
 
 
+def test_what_dkms_would_stumble_over_or_leave_beside_the_new_module_goes_first(host: FakeHost) -> None:
+    """An interrupted build, and a damaged module of another compression, as nvidia-installer's are on Ubuntu 24.04."""
+    host.add(f"/var/lib/dkms/nvidia/{VERSION}/{KERNEL}/x86_64/module/nvidia.ko", "x")
+    host.symlink(f"{VERSION}/{KERNEL}/x86_64", f"/var/lib/dkms/nvidia/kernel-{KERNEL}-x86_64")
+    for name in ("nvidia.ko", "nvidia-drm.ko.zst", "other.ko"):
+        host.add(f"/lib/modules/{KERNEL}/updates/dkms/{name}", "x")
+    there: list[list[str]] = []
+
+    def install(_command: tuple[str, ...]) -> tuple[int, str, str]:
+        there.extend(host.listdir(path) for path in (f"/var/lib/dkms/nvidia/{VERSION}", "/var/lib/dkms/nvidia"))
+        there.append(host.listdir(f"/lib/modules/{KERNEL}/updates/dkms"))
+        return 0, "", ""
+
+    host.commands["dkms install"] = install
+    steps.build_with_dkms(host, VERSION, KERNEL, LOG)
+    assert there == [[], [VERSION], ["other.ko"]]
+
+
 def test_what_apts_own_hook_has_built_is_not_built_again(host: FakeHost) -> None:
     driverhost.add_modules(host)
     steps.build_with_dkms(host, VERSION, KERNEL, LOG)
