@@ -13,11 +13,14 @@ import typing as t
 
 import pytest
 from driverdamages import (
+    HALF_UNPACKED,
     HOLDER,
     INTERRUPTED_DPKG,
     STALE,
+    WHOLE_DKMS,
     Damage,
     damages,
+    failing_for_one_kernel,
 )
 from labhost import LabHost
 from vmfixtures import (
@@ -62,10 +65,22 @@ ARCHIVE = "rm -r /var/lib/apt/lists && mv /root/apt/lists /var/lib/apt && mv /ro
 OLD_IN_INITRAMFS = f"""echo nvidia >> /etc/initramfs-tools/modules
 update-initramfs -u -k KERNEL
 dkms uninstall -m nvidia -v {STALE} -k KERNEL"""
-# The disk was full or a kill cut the copying short; the record is lost and DKMS has an entry that it did not build.
+# The disk was full or a kill cut the copying short; the record is lost, and DKMS has its modules still or an entry
+# alone: these are played. An uninstaller that found no DKMS has left the modules: that one has run.
 HALVES = {
     "copying-cut-short": ("killed-while-copying", "module-truncated"),
-    "record-lost": ("dkms-added-but-not-built",),
+    "record-lost": ("record-lost",),
+    "record-lost-and-not-built": ("dkms-added-but-not-built",),
+    "uninstalled-by-half": ("uninstalled-without-dkms",),
+}
+# By hand over the driver that is there: without DKMS, and by a DKMS that cannot install what it is handed. Both end
+# with status 0 and with modules of which no kernel update would know.
+BY_HAND = "sh /root/driver.run --silent -M open --no-x-check"
+OUTSIDE_DKMS = {
+    f"{BY_HAND} --no-dkms && modprobe -a nvidia-uvm nvidia-drm": "DKMS does not know nvidia/VERSION",
+    f"FAILING\n{BY_HAND} --dkms || exit\n{WHOLE_DKMS}\nmodprobe -a nvidia-uvm nvidia-drm": (
+        "the module of KERNEL lies outside DKMS (/lib/modules/KERNEL/kernel/drivers/video/nvidia.ko)"
+    ),
 }
 # Somebody holds dpkg's lock until apt has waited for it.
 LOCKED_DPKG = """cat > /root/locking << 'END'
@@ -124,8 +139,9 @@ def test_an_archive_without_compiler_and_headers_is_told(machine: LabHost, kerne
 
 
 def test_one_run_cures_all_of_them(lab: Lab, machine: LabHost, kernel: str) -> None:
-    """The tools are brought back as well, although dpkg is locked at first and was interrupted before."""
-    machine.sh(f"{INTERRUPTED_DPKG}\n{LOCKED_DPKG}")
+    """The tools are brought back as well, although dpkg is locked at first and was interrupted before, twice."""
+    half = HALF_UNPACKED.replace("PACKAGE", "gcc")
+    machine.sh(f"{half} && {INTERRUPTED_DPKG}\n{LOCKED_DPKG}")
     cured = provision(machine).wait(LIMIT_S)
     assert cured.rc == 0, cured.stdout
     machine.sh("test -e /root/waited-for")
@@ -143,7 +159,7 @@ def test_one_run_cures_all_of_them(lab: Lab, machine: LabHost, kernel: str) -> N
 
 @pytest.mark.parametrize("names", HALVES.values(), ids=HALVES)
 def test_half_an_installation_is_named_and_replaced(machine: LabHost, kernel: str, names: tuple[str, ...]) -> None:
-    """What nvidia-installer leaves with status 0, or when it is killed; here it is played."""
+    """What nvidia-installer leaves with status 0, or when it is killed."""
     known = damages(driver_version(), run="", other="")
     for name in names:
         machine.sh(known[name].script.replace("KERNEL", kernel))
@@ -154,6 +170,22 @@ def test_half_an_installation_is_named_and_replaced(machine: LabHost, kernel: st
     cured = provision(machine).wait(LIMIT_S)
     assert cured.rc == 0, cured.stdout
     assert f"nvidia/{driver_version()}, {kernel}, x86_64: installed" in machine.sh("dkms status").stdout
+    assert drift(machine)[0] == "pass"
+
+
+def test_modules_outside_dkms_are_named_and_replaced(lab: Lab, machine: LabHost, kernel: str) -> None:
+    version = driver_version()
+    [driver] = [known for known in lab.standins if (known.kind, known.version) == ("driver", version)]
+    machine.put(lab.depot_dir / "files" / driver.file, "/root/driver.run")
+    for script, words in OUTSIDE_DKMS.items():
+        machine.sh(script.replace("FAILING", failing_for_one_kernel(version)).replace("KERNEL", kernel))
+        outcome, why = drift(machine)
+        assert outcome == "fail"
+        assert words.replace("KERNEL", kernel).replace("VERSION", version) in why
+    cured = provision(machine).wait(LIMIT_S)
+    assert cured.rc == 0, cured.stdout
+    assert f"nvidia/{version}, {kernel}, x86_64: installed" in machine.sh("dkms status").stdout
+    assert "/updates/dkms/" in machine.sh("modinfo -n nvidia").stdout
     assert drift(machine)[0] == "pass"
 
 

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 import typing as t
+from pathlib import Path
 
 import pytest
-from driverdamages import HOLDER
+from driverdamages import HOLDER, LIB
 from labhost import LabHost
+from runfiles import own_runfile
 from vmfixtures import LIMIT_S, NEW, NewMachine, look, provision, starts
 
 from gpulab.lab import Lab
@@ -29,10 +31,14 @@ SPECIFICATION = "/etc/cdi/nvidia.yaml"
 TOOLKIT = f"""cat > /usr/bin/nvidia-ctk << 'END'
 #!/bin/sh
 [ "$1 $2 $3" = 'cdi generate --output={SPECIFICATION}' ] || exit 2
-library=/usr/lib/x86_64-linux-gnu/libcuda.so.$(cat /sys/module/nvidia/version) && [ -e $library ] || exit 1
+library={LIB}/libcuda.so.$(cat /sys/module/nvidia/version) && [ -e $library ] || exit 1
 printf '%s\\n' 'kind: nvidia.com/gpu' 'containerEdits:' '  mounts:' "    - hostPath: $library" > {SPECIFICATION}
 END
 chmod 0755 /usr/bin/nvidia-ctk && mkdir /etc/cdi && nvidia-ctk cdi generate --output={SPECIFICATION}"""
+
+# A runfile of the toolkit that installs its driver too: as far as the linker sees.
+OTHER = f"{LIB}/libcuda.so.575.57.08"
+BUNDLED = f"echo driver > {OTHER}; ln -sf {OTHER} {LIB}/libcuda.so.1; exit 0\n"
 
 
 @pytest.fixture(scope="module")
@@ -94,20 +100,33 @@ def test_a_driver_that_a_restart_does_not_bring_is_put_back(lab: Lab, machine: L
     assert f"driver {NEW} (open) failed on this host after a restart" in held.message
 
 
+def test_a_toolkit_that_brings_its_own_driver_is_found_out(machine: LabHost, tmp_path: Path) -> None:
+    chosen = own_runfile(machine, tmp_path, BUNDLED, "12.9.1")
+    asked = machine.start("cuda_toolkit", cuda_toolkit_releases=[chosen], cuda_toolkit_packages=[]).wait(LIMIT_S)
+    assert asked.failed == 1, asked.stdout
+    assert f"the driver changed: {LIB}/libcuda.so.1 was {LIB}/libcuda.so.{loaded(machine)} " in asked.message
+    assert f"and is {OTHER} " in asked.message
+    assert "run the role gpu_driver to bring the driver back" in asked.message
+
+
 def test_an_upgrade_needs_no_restart_where_nobody_uses_the_card(
     lab: Lab, machine: LabHost, new: dict[str, t.Any]
 ) -> None:
-    machine.sh("rm /etc/modprobe.d/refusing.conf")
+    """Nothing is left of the driver that the toolkit has brought."""
+    machine.sh(f"rm /etc/modprobe.d/refusing.conf; test -e {OTHER}")
     before = starts(lab, machine)
     upgraded = provision(machine, gpu_driver_release=new, gpu_driver_retry=True).wait(LIMIT_S)
     assert upgraded.rc == 0, upgraded.stdout
     assert (loaded(machine), starts(lab, machine)) == (NEW, before)
-    assert f"hostPath: /usr/lib/x86_64-linux-gnu/libcuda.so.{NEW}" in machine.sh(f"cat {SPECIFICATION}").stdout
+    assert f"hostPath: {LIB}/libcuda.so.{NEW}" in machine.sh(f"cat {SPECIFICATION}").stdout
     again = provision(machine, gpu_driver_release=new).wait(LIMIT_S)
     assert (again.rc, again.changed) == (0, 0), again.stdout
+    assert machine.sh(f"realpath {LIB}/libcuda.so.1; ls {LIB} | grep 575 || true").stdout == f"{LIB}/libcuda.so.{NEW}\n"
 
 
 def test_removal_gives_the_screen_back_to_nouveau(lab: Lab, machine: LabHost, new: dict[str, t.Any]) -> None:
+    """The uninstaller leaves a library that somebody has altered, and says that all is well."""
+    machine.sh(f"echo altered >> {LIB}/libcuda.so.{NEW}")
     absent = {"gpu_driver_state": "absent", "kernel_gate_state": "absent"}
     removed = provision(machine, gpu_driver_release=new, **absent).wait(LIMIT_S)
     assert removed.rc == 0, removed.stdout
@@ -119,3 +138,4 @@ def test_removal_gives_the_screen_back_to_nouveau(lab: Lab, machine: LabHost, ne
     assert "50-gpulab-nvidia.conf" not in seen.initramfs
     found = machine.sh("find / -xdev -iname '*nvidia*' -path '*modprobe.d*' -o -xdev -name 'nvidia*.ko*'").stdout
     assert [path for path in found.splitlines() if "/kernel/" not in path] == []
+    assert machine.sh("find /usr -xdev -name 'libcuda*' -o -xdev -name 'libnvidia*'").stdout == ""

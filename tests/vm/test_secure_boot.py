@@ -18,6 +18,7 @@ from vmfixtures import (
     NewMachine,
     accept_host_key,
     build_modules,
+    drift,
     driver_version,
     following_kernel,
     kernel_fact,
@@ -35,6 +36,9 @@ OTHER = "openssl req -new -x509 -newkey rsa:2048 -nodes -subj /CN=other/ -outfor
 PARTS = "host_preflight,module_signing,gpu_driver,kernel_gate,host_restart"
 KERNEL = "cloud-amd64"
 MODULES = "nvidia nvidia-uvm nvidia-modeset nvidia-drm"
+# The same driver once more, as somebody installs it who does not think of the key, which lies where DKMS looks.
+BY_HAND = """rmmod nvidia_drm nvidia_modeset nvidia_uvm nvidia
+sh /root/driver.run --silent -M open --dkms --no-x-check --skip-module-load"""
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +110,25 @@ def test_after_it_the_driver_is_signed_and_loaded(lab: Lab, machine: LabHost, si
     assert signers(machine, look(machine).kernel) == {OWNER}
     again = provision(machine, parts=PARTS, **signing).wait(LIMIT_S)
     assert (again.rc, again.changed) == (0, 0), again.stdout
+
+
+def test_a_driver_that_was_installed_without_the_key_is_named_and_signed(
+    lab: Lab, machine: LabHost, signing: dict[str, t.Any]
+) -> None:
+    """nvidia-installer ends with status 0, and the next start would have no driver."""
+    [driver] = [known for known in lab.standins if (known.kind, known.version) == ("driver", driver_version())]
+    machine.put(lab.depot_dir / "files" / driver.file, "/root/driver.run")
+    machine.sh(BY_HAND)
+    kernel = look(machine).kernel
+    assert signers(machine, kernel) == set()
+    assert "Key was rejected by service" in machine.sh("modprobe nvidia", check=False).stderr
+    outcome, why = drift(machine)
+    assert outcome == "fail"
+    assert f"the module of {kernel} is not signed" in why
+    cured = provision(machine, parts=PARTS, **signing).wait(LIMIT_S)
+    assert cured.rc == 0, cured.stdout
+    assert signers(machine, kernel) == {OWNER}
+    assert "nvidia_drm" in look(machine).loaded
 
 
 def test_a_kernel_update_gets_signed_modules_and_is_started(lab: Lab, machine: LabHost, following: str) -> None:

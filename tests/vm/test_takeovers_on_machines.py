@@ -11,16 +11,32 @@ from __future__ import annotations
 import typing as t
 
 import pytest
-from driverdamages import DISTRO_PACKAGES, WHOLE_DKMS, damages, refusing
+from driverdamages import (
+    DISTRO_PACKAGES,
+    OFFERED,
+    OFFERS,
+    PREBUILT,
+    WHOLE_DKMS,
+    damages,
+    failing_for_one_kernel,
+    refusing,
+)
 from labhost import LabHost
 from vmfixtures import LIMIT_S, NEW, NewMachine, drift, driver_version, look, provision, release, starts
 
-from gpulab.lab import Lab
+from gpulab.lab import Fault, Lab
 
 OLDER = "575.64.05"
-# Without DKMS, as many do it: status 0, and the next kernel would have no driver.
-BY_HAND = f"""sh /root/NVIDIA-Linux-x86_64-{NEW}.run --silent -M proprietary --no-dkms --no-x-check
+# By a DKMS that cannot install what the installer hands it: status 0, and the next kernel would have no driver.
+BY_HAND = f"""{failing_for_one_kernel(NEW)}
+sh /root/NVIDIA-Linux-x86_64-{NEW}.run --silent -M proprietary --dkms --no-x-check || exit
+{WHOLE_DKMS}
 modprobe -a nvidia-uvm nvidia-drm"""
+# Every session ends while a compiler is at work, this one too.
+LOST = "timeout 1800 sh -c 'until pgrep -x cc1 > /dev/null; do sleep 0.2; done' && pkill -KILL -f 'sshd: root'"
+# Modules outside DKMS; the kernel's own nvidiafb lies elsewhere.
+OUTSIDE = "find /lib/modules/ -name 'nvidia*.ko' -path '*/nvidia-535/*' -o -path '*/drivers/video/nvidia*.ko'"
+BROKEN_OFF = 300_000  # bytes of the driver's download
 
 
 @pytest.fixture(scope="module")
@@ -30,29 +46,45 @@ def machine(driven_machine: NewMachine) -> LabHost:
 
 def test_drift_names_a_second_driver_installed_by_hand(lab: Lab, machine: LabHost, new: dict[str, t.Any]) -> None:
     machine.put(lab.depot_dir / "files" / new["file"], f"/root/{new['file']}")
-    machine.sh(BY_HAND)
+    kernel = look(machine).kernel
+    machine.sh(BY_HAND.replace("KERNEL", kernel))
     assert f"NVIDIA UNIX x86_64 Kernel Module  {NEW} " in look(machine).driver
-    assert machine.sh("dkms status").stdout == ""
+    assert machine.sh("dkms status").stdout == f"nvidia/{NEW}, {kernel}, x86_64: built\n"
+    assert "/kernel/drivers/video/" in machine.sh("modinfo -n nvidia").stdout
     outcome, why = drift(machine)
     assert outcome == "fail"
     assert f"a driver {NEW} was installed over it from another .run" in why
 
 
 def test_a_driver_by_hand_and_one_of_the_distribution_are_taken_over(lab: Lab, machine: LabHost) -> None:
-    """Nothing here has an account of them any more."""
-    machine.sh(f"rm -r /var/lib/gpulab /var/cache/gpulab\n{DISTRO_PACKAGES}")
+    """Nothing here has an account of them any more. Meanwhile a download breaks off, and the connection is lost."""
+    prebuilt = PREBUILT.replace("KERNEL", look(machine).kernel)
+    machine.sh(f"rm -r /var/lib/gpulab /var/cache/gpulab\n{prebuilt}\n{DISTRO_PACKAGES}\ndepmod")
+    assert machine.sh(OUTSIDE).stdout.count("/nvidia.ko\n") == 2
     before = starts(lab, machine)
-    taken = provision(machine).wait(LIMIT_S)
+    lab.set_faults(Fault("/files/NVIDIA-*", "truncate", bytes=BROKEN_OFF, times=1))
+    run = provision(machine)
+    lost = machine.sh(LOST, check=False)
+    taken = run.wait(LIMIT_S)
+    lab.set_faults()
+    assert lost.returncode == 255, lost.stderr
     assert taken.rc == 0, taken.stdout
+    assert f'"range": "bytes={BROKEN_OFF}-", "status": 206' in lab.requests.read_text()
     assert f"Open Kernel Module for x86_64  {driver_version()} " in look(machine).driver
     assert starts(lab, machine) == before
     assert f"nvidia/{driver_version()}, {look(machine).kernel}, x86_64: installed" in machine.sh("dkms status").stdout
     assert NEW not in machine.sh("dkms status; ls /usr/src /lib/firmware/nvidia /usr/lib/x86_64-linux-gnu").stdout
+    assert "/updates/dkms/" in machine.sh("modinfo -n nvidia").stdout
+    assert machine.sh(OUTSIDE).stdout == ""
     known = machine.sh("dpkg-query -W -f '${Package} ${db:Status-Abbrev}\\n'").stdout
     assert "535" not in known
     assert "nvidia-container-toolkit ii" in known
     assert "cuda-keyring ii" in known
     assert drift(machine)[0] == "pass"
+
+
+def test_apt_offers_no_other_driver_and_everything_else(machine: LabHost) -> None:
+    assert machine.sh(OFFERS).stdout.split() == OFFERED
 
 
 def test_a_downgrade_and_another_flavour(lab: Lab, machine: LabHost) -> None:
