@@ -133,7 +133,7 @@ def signature_reason(kernel: KernelState, state: DriverState, wanted: Wanted) ->
     Where DKMS finds no pair it makes one and signs with that, which no firmware knows.
     """
     pair, module, keys = signing_pair(state, wanted), kernel.module, state.host.secure_boot.keys
-    known = [key for key in keys if pair and key.path == pair[1] and key.path in _PRIVATE]
+    known = [key for key in keys if pair == state.host.dkms_pair and key.path == pair[1]]
     if module is None or not known or any(key.enrolled and key.serial == module.key for key in keys if key.serial):
         return ""
     [key] = known
@@ -164,16 +164,10 @@ def signing_pair(state: DriverState, wanted: Wanted) -> tuple[str, str] | None:
     if wanted.signing_key:
         return wanted.signing_key, wanted.signing_certificate
     if state.host.secure_boot.state == "on" and state.host.has_own_kernel:
-        for key in state.host.secure_boot.keys:
-            if key.enrolled and key.path in _PRIVATE:
-                return _PRIVATE[key.path], key.path
+        pair = state.host.dkms_pair
+        if any(key.enrolled and key.path == pair[1] for key in state.host.secure_boot.keys):
+            return pair
     return None
-
-
-_PRIVATE = {
-    "/var/lib/shim-signed/mok/MOK.der": "/var/lib/shim-signed/mok/MOK.priv",
-    "/var/lib/dkms/mok.pub": "/var/lib/dkms/mok.key",
-}
 
 
 def stale_initramfs(state: DriverState, wanted: Wanted) -> dict[str, str]:

@@ -17,7 +17,10 @@ _EFI_VALUE = 4  # the first four bytes of a file in efivarfs are the variable's 
 _DER_INTEGER, _DER_VERSION, _DER_LONG = 0x02, 0xA0, 0x80
 
 TOOLS = ("sudo", "lspci", "mokutil", "modinfo", "dkms", "curl", "git")
-SIGNING_CERTIFICATES = ("/var/lib/shim-signed/mok/MOK.der", "/var/lib/dkms/mok.pub")  # Ubuntu, Debian: where dkms looks
+# Where dkms looks for its pair when nobody tells it otherwise; in Ubuntu shim-signed keeps its own pair there.
+DKMS_PAIR = ("/var/lib/dkms/mok.key", "/var/lib/dkms/mok.pub")
+UBUNTU_PAIR = ("/var/lib/shim-signed/mok/MOK.priv", "/var/lib/shim-signed/mok/MOK.der")
+_SETTING = re.compile(r"^[ \t]*(mok_signing_key|mok_certificate)=([\"']?)(/[^\s\"'$]*)\2[ \t]*(?:#.*)?$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,7 @@ class HostFacts:
     gcc: str | None = None  # the version that plain gcc is
     gcc_majors: tuple[int, ...] = ()  # every gcc there is, gcc-12 as 12
     secure_boot: SecureBoot = SecureBoot("unreadable")
+    dkms_pair: tuple[str, str] = DKMS_PAIR  # key and certificate that DKMS signs with on this host
     places: tuple[Place, ...] = ()
     sessions: tuple[Session, ...] = ()
     display_manager: str | None = None
@@ -130,6 +134,12 @@ class HostFacts:
         """Whether kernel modules are this host's business; a container runs on somebody else's kernel."""
         return self.machine.kind != "container"
 
+    @property
+    def signing_keys(self) -> tuple[SigningKey, ...]:
+        """The certificates whose key may sign a module here; of the two that DKMS may have, the one that it takes."""
+        elsewhere = {DKMS_PAIR[1], UBUNTU_PAIR[1]} - {self.dkms_pair[1]}
+        return tuple(key for key in self.secure_boot.keys if key.path not in elsewhere)
+
 
 def parse_os_release(text: str) -> OperatingSystem:
     """Read os-release(5); values may be quoted as in a shell."""
@@ -137,6 +147,18 @@ def parse_os_release(text: str) -> OperatingSystem:
     fields = {key.strip(): value.strip().strip("\"'") for key, value in pairs}
     name = fields.get("PRETTY_NAME") or fields.get("NAME") or "an unnamed system"
     return OperatingSystem(fields.get("ID", "unknown").lower(), fields.get("VERSION_ID", ""), name)
+
+
+def parse_dkms_pair(settings: str, system: OperatingSystem) -> tuple[str, str]:
+    """Return key and certificate that dkms signs with (prepare_signing in its source, 3.0).
+
+    ``settings`` are the texts of /etc/dkms/framework.conf and of framework.conf.d, which the last one decides. The
+    dkms of Ubuntu 22.04, 2.8.7, does not know these settings (sign_build in its source).
+    """
+    named = {found[1]: found[3] for found in _SETTING.finditer(settings)}
+    if system.id == "ubuntu" and (system.version == "22.04" or "mok_signing_key" not in named):
+        return UBUNTU_PAIR
+    return named.get("mok_signing_key", DKMS_PAIR[0]), named.get("mok_certificate", DKMS_PAIR[1])
 
 
 def parse_secure_boot(variable: bytes) -> str | None:
@@ -278,8 +300,9 @@ def status_field(status: str, key: str) -> str:
 
 
 __all__ = [
-    "SIGNING_CERTIFICATES",
+    "DKMS_PAIR",
     "TOOLS",
+    "UBUNTU_PAIR",
     "HostFacts",
     "Kernel",
     "Machine",
@@ -293,6 +316,7 @@ __all__ = [
     "merge_sessions",
     "parse_compiler",
     "parse_detect_virt",
+    "parse_dkms_pair",
     "parse_mokutil_state",
     "parse_mokutil_test_key",
     "parse_os_release",

@@ -14,6 +14,7 @@ from ansible_collections.gpulab.workstation.plugins.module_utils import _host_fa
 from ansible_collections.gpulab.workstation.plugins.module_utils._host import Host
 from ansible_collections.gpulab.workstation.plugins.module_utils._reading import Reading
 
+_FRAMEWORK = "/etc/dkms/framework.conf"
 _EFI = "/sys/firmware/efi"
 _SECURE_BOOT = f"{_EFI}/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
 
@@ -35,8 +36,11 @@ def read_host(
     users = facts.parse_users(reading.text("/etc/passwd") or "")
     gcc = host.run(["gcc", "-dumpfullversion"], timeout_s=120) if host.which("gcc") else None
     manager = _display_manager(reading)
+    system = facts.parse_os_release(reading.required("/etc/os-release", "operating system"))
+    pair = read_dkms_pair(reading, system)
+    known = dict.fromkeys((*certificates, pair[1], facts.UBUNTU_PAIR[1], facts.DKMS_PAIR[1]))
     return facts.HostFacts(
-        os=facts.parse_os_release(reading.required("/etc/os-release", "operating system")),
+        os=system,
         architecture=(reading.output(["uname", "-m"], "architecture") or "unknown").strip(),
         python=".".join(map(str, sys.version_info[:3])),
         user=users.get(int(uid), uid) if uid.isdigit() else "unknown",
@@ -48,7 +52,8 @@ def read_host(
         kernels=_kernels(reading, running),
         gcc=gcc.stdout.strip() or None if gcc else None,
         gcc_majors=_gcc_majors(reading, gcc.stdout if gcc else ""),
-        secure_boot=read_secure_boot(reading, (*certificates, *facts.SIGNING_CERTIFICATES)),
+        secure_boot=read_secure_boot(reading, tuple(known)),
+        dkms_pair=pair,
         places=_places(reading, places),
         sessions=read_sessions(reading),
         display_manager=manager,
@@ -125,6 +130,13 @@ def read_secure_boot(reading: Reading, certificates: t.Sequence[str] = ()) -> fa
         reading.note("Secure Boot", why)
         return facts.SecureBoot("unreadable", why)
     return facts.SecureBoot(state, detail, _signing_keys(reading, certificates) if state == "on" else ())
+
+
+def read_dkms_pair(reading: Reading, system: facts.OperatingSystem) -> tuple[str, str]:
+    """Return the paths of the key and the certificate that DKMS signs with."""
+    places = [_FRAMEWORK, *(f"{_FRAMEWORK}.d/{name}" for name in reading.names(f"{_FRAMEWORK}.d"))]
+    texts = [reading.text(path) or "" for path in places if path.endswith(".conf")]
+    return facts.parse_dkms_pair("\n".join(texts), system)
 
 
 def _signing_keys(reading: Reading, certificates: t.Sequence[str]) -> tuple[facts.SigningKey, ...]:

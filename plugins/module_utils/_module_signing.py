@@ -20,19 +20,22 @@ from ansible_collections.gpulab.workstation.plugins.module_utils._host_facts imp
     parse_mokutil_test_key,
     parse_os_release,
 )
-from ansible_collections.gpulab.workstation.plugins.module_utils._host_reader import read_machine, read_secure_boot
+from ansible_collections.gpulab.workstation.plugins.module_utils._host_reader import (
+    read_dkms_pair,
+    read_machine,
+    read_secure_boot,
+)
 from ansible_collections.gpulab.workstation.plugins.module_utils._job import log_path
 from ansible_collections.gpulab.workstation.plugins.module_utils._plan import Plan, Step
 from ansible_collections.gpulab.workstation.plugins.module_utils._reading import Reading
 
-# Where dkms looks for its pair when nobody tells it otherwise (dkms, "prepare_signing"); in Ubuntu shim-signed
-# keeps its own pair there.
-_DKMS = ("/var/lib/dkms/mok.key", "/var/lib/dkms/mok.pub")
-_UBUNTU = ("/var/lib/shim-signed/mok/MOK.priv", "/var/lib/shim-signed/mok/MOK.der")
 KEPT = ".before-gpulab"
 _HASHES = "/run/gpulab/mok-hash"
 _STAGED = "is already in the enrollment request"
 _TOOL_LIMIT_S = 60.0
+_TOOLS = {"mokutil": "mokutil", "openssl": "openssl"}  # packages by program
+# Without it the dkms there, 2.8.7, leaves modules unsigned and says nothing (sign_build in its source).
+_TOOLS_OF_JAMMY = {"kmodsign": "sbsigntool"}
 _SHORTEST_PASSWORD = 8  # MokManager takes 8 to 16 characters from `mokutil --import` (mokutil.c, PASSWORD_MIN and MAX)
 _LONGEST_PASSWORD = 16
 
@@ -50,7 +53,7 @@ class SigningState:
     kept: tuple[bool, bool]  # whether the host's own key and certificate lie beside them already
     enrolled: bool | None  # None where nobody could tell
     staged: bool
-    mokutil: bool
+    missing: tuple[str, ...]  # packages whose programs are not there
 
     @property
     def enforced(self) -> bool:
@@ -91,7 +94,8 @@ class ModuleSigning:
         reading = Reading(host)
         secure_boot = read_secure_boot(reading)
         system = parse_os_release(reading.text("/etc/os-release") or "")
-        key_path, certificate_path = _pair_of(system.id)
+        key_path, certificate_path = read_dkms_pair(reading, system)
+        tools = {**_TOOLS, **(_TOOLS_OF_JAMMY if system.release == "ubuntu 22.04" else {})}
         certificate = host.sha256(certificate_path)
         same = certificate == hashlib.sha256(self.certificate).hexdigest()
         enrolled, staged = (
@@ -107,7 +111,7 @@ class ModuleSigning:
             kept=(host.exists(key_path + KEPT), host.exists(certificate_path + KEPT)),
             enrolled=enrolled,
             staged=staged,
-            mokutil=host.which("mokutil") is not None,
+            missing=tuple(sorted(package for program, package in tools.items() if host.which(program) is None)),
         )
 
     def plan(self, state: SigningState) -> Plan:
@@ -121,8 +125,9 @@ class ModuleSigning:
 
     def _present(self, state: SigningState) -> list[Step]:
         steps = []
-        if state.enforced and not state.mokutil:
-            steps.append(Step("packages", "Install packages: mokutil, openssl", {"names": ["mokutil", "openssl"]}))
+        if state.enforced and state.missing:
+            names = list(state.missing)
+            steps.append(Step("packages", f"Install packages: {', '.join(names)}", {"names": names}))
         pair = (
             ("key", state.key_path, state.key_sha256, self.key.encode()),
             ("certificate", state.certificate_path, state.certificate_sha256, self.certificate),
@@ -179,7 +184,7 @@ class ModuleSigning:
 
     def _stage(self, host: Host) -> None:
         """Put the certificate on the list that MokManager offers at the next start, under the one-time password."""
-        path = _pair_of(parse_os_release(host.read_text("/etc/os-release") or "").id)[1]
+        _key, path = read_dkms_pair(Reading(host), parse_os_release(host.read_text("/etc/os-release") or ""))
         enrolled, staged = _ask_firmware(host, path)
         if enrolled or staged:
             return
@@ -231,10 +236,6 @@ def parse_certificate(text: str) -> bytes:
     if not data.startswith(b"\x30"):
         raise _refused("module_signing_certificate is no certificate", "one certificate in PEM")
     return data
-
-
-def _pair_of(system: str) -> tuple[str, str]:
-    return _UBUNTU if system == "ubuntu" else _DKMS
 
 
 def _ask_firmware(host: Host, certificate: str) -> tuple[bool | None, bool]:

@@ -204,15 +204,14 @@ def _place_for(facts: Facts, need: Need) -> Place | None:
 
 
 def _lacks_key(facts: Facts) -> bool:
-    boot = facts.host.secure_boot
-    return facts.host.has_own_kernel and boot.state == "on" and not any(key.enrolled for key in boot.keys)
+    enforced = facts.host.has_own_kernel and facts.host.secure_boot.state == "on"
+    return enforced and not any(key.enrolled for key in facts.host.signing_keys)
 
 
 def _secure_boot(facts: Facts, wanted: Wanted) -> t.Iterator[Refusal]:
-    boot = facts.host.secure_boot
     if wanted.signing_managed or not _lacks_key(facts):
         return
-    known = next((key.path for key in boot.keys), "")
+    known = next((key.path for key in facts.host.signing_keys), "")
     if known:
         yield Refusal(
             f"Secure Boot is on, and {known} is not known to be enrolled as a machine owner key.",
@@ -224,8 +223,8 @@ def _secure_boot(facts: Facts, wanted: Wanted) -> t.Iterator[Refusal]:
         yield Refusal(
             "Secure Boot is on, and there is no key on this host to sign kernel modules with.",
             "a key that the firmware trusts, because the kernel loads no other module.",
-            "make one with 'dkms generate_mok' (Ubuntu: 'update-secureboot-policy --new-key'), 'mokutil --import' its"
-            " certificate, restart, and enrol it at the console; or turn Secure Boot off in the firmware.",
+            "make one for the lab with 'gpulab signing-key', and this run asks for one visit to the console; or turn"
+            " Secure Boot off in the firmware.",
         )
 
 

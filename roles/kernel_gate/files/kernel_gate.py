@@ -176,7 +176,8 @@ def selection_text(verdict: Verdict, entry: str) -> str | None:
         return None
     return (
         f"# Written by gpulab: {verdict.newest} has no NVIDIA module ({verdict.problems[verdict.newest]}).\n"
-        "# It goes away when that kernel has one: 'dkms autoinstall' and then the next start, or kernel-gate by hand.\n"
+        f"# It goes away when that kernel has one: 'dkms autoinstall -k {verdict.newest}', then the next start or"
+        " kernel-gate by hand.\n"
         f"GRUB_DEFAULT='{entry}'\n"
     )
 

@@ -260,23 +260,22 @@ def test_reasons_to_restart(changes: dict[str, t.Any], expected: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "keys", "pair"),
+    ("state", "enrolled", "own", "signs"),
     [
-        ("off", (), None),
-        ("on", (), None),
-        ("on", (hosts.SigningKey("/var/lib/dkms/mok.pub", enrolled=False),), None),
-        ("on", (hosts.SigningKey("/var/lib/dkms/mok.pub", enrolled=True),),
-         ("/var/lib/dkms/mok.key", "/var/lib/dkms/mok.pub")),
-        ("on", (hosts.SigningKey("/var/lib/shim-signed/mok/MOK.der", enrolled=True),),
-         ("/var/lib/shim-signed/mok/MOK.priv", "/var/lib/shim-signed/mok/MOK.der")),
+        ("off", hosts.DKMS_PAIR[1], hosts.DKMS_PAIR, False),
+        ("on", "", hosts.DKMS_PAIR, False),
+        ("on", hosts.DKMS_PAIR[1], hosts.DKMS_PAIR, True),
+        ("on", hosts.UBUNTU_PAIR[1], hosts.UBUNTU_PAIR, True),
+        ("on", hosts.DKMS_PAIR[1], hosts.UBUNTU_PAIR, False),
     ],
-    ids=["off", "no-keys", "not-enrolled", "debian", "ubuntu"],
-)  # fmt: skip
+    ids=["off", "not-enrolled", "debian", "ubuntu", "enrolled-where-nobody-looks"],
+)
 def test_dkms_own_pair_signs_where_secure_boot_knows_it(
-    state: str, keys: tuple[hosts.SigningKey, ...], pair: tuple[str, str] | None
+    state: str, enrolled: str, own: tuple[str, str], *, signs: bool
 ) -> None:
-    found = good(host=host_facts(secure_boot=hosts.SecureBoot(state, "", keys)))
-    assert findings.signing_pair(found, wanted()) == pair
+    keys = tuple(hosts.SigningKey(path, path == enrolled) for path in (hosts.UBUNTU_PAIR[1], hosts.DKMS_PAIR[1]))
+    found = good(host=host_facts(secure_boot=hosts.SecureBoot(state, "", keys), dkms_pair=own))
+    assert findings.signing_pair(found, wanted()) == (own if signs else None)
     assert findings.signing_pair(found, wanted(**SIGNED)) == ("/root/mok.key", "/root/mok.der")
 
 

@@ -361,13 +361,14 @@ def test_a_whole_module_that_another_key_has_signed_is_built_again_and_no_more()
 
 
 def test_a_module_that_any_enrolled_key_has_signed_is_as_it_should_be() -> None:
-    """Debian's DKMS signs with its own pair, also where another one is enrolled and is named to the installer."""
+    """Also with that of another pair than DKMS's own, which a pair of the system's before may have been."""
     own = hosts.SigningKey("/var/lib/shim-signed/mok/MOK.der", enrolled=True, serial=1)
     dkms = hosts.SigningKey("/var/lib/dkms/mok.pub", enrolled=True, serial=2)
-    state = good(host=secure(own, dkms), kernels=(kernel(module=module(signer="DKMS", key=2)),))
+    host = dataclasses.replace(secure(own, dkms), dkms_pair=hosts.UBUNTU_PAIR)
+    state = good(host=host, kernels=(kernel(module=module(signer="DKMS", key=2)),))
     assert plan_driver(state, wanted()).steps == ()
-    stranger = dataclasses.replace(dkms, enrolled=False)
-    assert [step.action for step in plan_driver(dataclasses.replace(state, host=secure(own, stranger)), wanted()).steps]
+    stranger = dataclasses.replace(secure(own, dataclasses.replace(dkms, enrolled=False)), dkms_pair=hosts.UBUNTU_PAIR)
+    assert [step.action for step in plan_driver(dataclasses.replace(state, host=stranger), wanted()).steps] == ["build"]
 
 
 @pytest.mark.parametrize(

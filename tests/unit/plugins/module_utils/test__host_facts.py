@@ -19,6 +19,29 @@ SESSIONS = "logind/252-debian12-two-sessions.txt"
 UTMP = "logind/utmp-debian12-ssh-terminal.bin"
 
 
+OWN = "mok_signing_key='/k'  # ours\n"
+
+
+@pytest.mark.parametrize(
+    ("settings", "system", "pair"),
+    [
+        ("", "debian 12", facts.DKMS_PAIR),
+        ("", "ubuntu 24.04", facts.UBUNTU_PAIR),
+        (f"{OWN}mok_certificate=/c\n", "debian 12", ("/k", "/c")),
+        (f"{OWN}mok_certificate=/c\n", "ubuntu 24.04", ("/k", "/c")),
+        (f"{OWN}mok_certificate=/c\n", "ubuntu 22.04", facts.UBUNTU_PAIR),
+        (OWN, "ubuntu 24.04", ("/k", facts.DKMS_PAIR[1])),
+        ("mok_certificate=/c\n", "ubuntu 24.04", facts.UBUNTU_PAIR),
+        ("mok_signing_key=$home/k\n", "debian 12", facts.DKMS_PAIR),
+        (f"{OWN}mok_signing_key=/last\n", "debian 12", ("/last", facts.DKMS_PAIR[1])),
+    ],
+    ids=["debian", "ubuntu", "own", "own-ubuntu", "own-jammy", "key-alone", "certificate-alone", "no-path", "last"],
+)
+def test_the_pair_that_dkms_signs_with(settings: str, system: str, pair: tuple[str, str]) -> None:
+    name, _, version = system.partition(" ")
+    assert facts.parse_dkms_pair(settings, facts.OperatingSystem(name, version, system)) == pair
+
+
 @pytest.mark.parametrize(
     ("text", "release"),
     [

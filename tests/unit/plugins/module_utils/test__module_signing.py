@@ -94,6 +94,24 @@ def test_the_pair_lies_where_dkms_looks(tmp_path: Path, os: str, paths: tuple[st
     assert outcome(host, wanted()) == "off"
 
 
+def test_it_lies_where_the_hosts_own_settings_send_dkms(tmp_path: Path) -> None:
+    host = machine(tmp_path, secure_boot=0)
+    host.add("/etc/dkms/framework.conf", "# mok_signing_key=/var/lib/dkms/mok.key\n")
+    host.add("/etc/dkms/framework.conf.d/own.conf", 'mok_signing_key=/root/own.key\nmok_certificate="/root/own.der"\n')
+    host.add("/etc/dkms/framework.conf.d/own.conf.dpkg-old", "mok_signing_key=/root/old.key\n")
+    assert bring_about(host, wanted()) == ["write", "write"]
+    assert (host.read_text("/root/own.key"), host.read_bytes("/root/own.der")) == (KEY, DER)
+
+
+@pytest.mark.parametrize(("release", "names"), [("22.04", ["sbsigntool"]), ("24.04", [])], ids=["jammy", "noble"])
+def test_what_signs_in_ubuntus_older_dkms_is_installed(tmp_path: Path, release: str, names: list[str]) -> None:
+    host = machine(tmp_path, os="ubuntu")
+    host.add("/etc/os-release", f'ID=ubuntu\nVERSION_ID="{release}"\n')
+    Firmware(host)
+    plan = wanted().plan(wanted().read(host))
+    assert [step.params["names"] for step in plan.steps if step.action == "packages"] == ([names] if names else [])
+
+
 def test_one_visit_is_asked_for_and_one_only(tmp_path: Path) -> None:
     host = machine(tmp_path)
     firmware = Firmware(host)

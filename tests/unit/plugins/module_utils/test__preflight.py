@@ -18,6 +18,8 @@ from ansible_collections.gpulab.workstation.plugins.module_utils._gpu_facts impo
     PciLink,
 )
 from ansible_collections.gpulab.workstation.plugins.module_utils._host_facts import (
+    DKMS_PAIR,
+    UBUNTU_PAIR,
     HostFacts,
     Kernel,
     Machine,
@@ -94,7 +96,7 @@ def test_a_good_host_is_neither_refused_nor_warned_about() -> None:
             "gpulab_",
         ),
         (with_gpu(devices=()), "and no other display controller", "Above 4G"),
-        (with_host(secure_boot=SecureBoot("on")), "no key on this host", "dkms generate_mok"),
+        (with_host(secure_boot=SecureBoot("on")), "no key on this host", "gpulab signing-key"),
         (
             with_host(secure_boot=SecureBoot("on", "", (SigningKey("/var/lib/dkms/mok.pub", enrolled=False),))),
             "/var/lib/dkms/mok.pub is not known to be enrolled",
@@ -140,6 +142,12 @@ def test_a_host_that_is_meant_to_have_no_gpu() -> None:
 def test_an_enrolled_key_satisfies_secure_boot() -> None:
     keys = (SigningKey("/a", enrolled=False), SigningKey("/b", enrolled=True))
     assert judge(with_host(secure_boot=SecureBoot("on", "", keys)), WANTED).refusals == ()
+
+
+def test_a_key_that_dkms_does_not_sign_with_does_not() -> None:
+    keys = (SigningKey(UBUNTU_PAIR[1], enrolled=False), SigningKey(DKMS_PAIR[1], enrolled=True))
+    [refusal] = judge(with_host(secure_boot=SecureBoot("on", "", keys), dkms_pair=UBUNTU_PAIR), WANTED).refusals
+    assert refusal.found.startswith(f"Secure Boot is on, and {UBUNTU_PAIR[1]} is not known to be enrolled")
 
 
 def test_a_key_that_a_later_role_brings_is_told_and_not_refused() -> None:
