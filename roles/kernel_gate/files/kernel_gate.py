@@ -4,7 +4,7 @@
 """Lets no machine start a kernel that has no NVIDIA module: run by the kernel packages' hooks, after DKMS, and at boot.
 
 Each installed kernel is asked for the modules of the driver that gpulab has proven on this machine. As long as GRUB's
-choice (the newest kernel) has none, a drop-in makes the newest kernel with modules the choice, the message of the day
+choice (the first of its menu) has none, a drop-in makes the first one with modules the choice, the message of the day
 and the local fact gpulab_kernel say so; once it has them, all of that goes away again. Kernels are never held back.
 
 It must not break a package installation: `--hook` always ends with status 0. `--dry-run` prints what it would do.
@@ -49,7 +49,10 @@ GRUB_LIMIT_S = 600
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a machine would start: `state` is ok, held, stranded (no kernel has modules), no_driver or no_kernel."""
+    """What a machine would start: `state` is ok, held, stranded (no kernel has modules), no_driver or no_kernel.
+
+    `newest` is GRUB's own choice, as a rule the newest.
+    """
 
     state: str
     driver: str = ""
@@ -59,15 +62,27 @@ class Verdict:
 
 
 def kernel_order(release: str) -> list[tuple[int, int, str]]:
-    """Return a key that orders kernels as GRUB's menu does (sort -V): numbers by value."""
+    """Return a key that orders kernels as GRUB does where it knows no flavours (sort -V): numbers by value."""
     return [(1, int(part), "") if part.isdigit() else (0, 0, part) for part in re.findall(r"\d+|\D+", release)]
 
 
-def judge(kernels: list[str], driver: str, problems: dict[str, str]) -> Verdict:
-    """Decide what should be started; `problems` says why a kernel's modules would not do."""
+def boot_order(kernels: list[str], menu: str) -> list[str]:
+    """Order kernels as GRUB's menu has them, of which it starts the first; one that it lacks comes by its version.
+
+    Versions alone do not tell: Ubuntu's GRUB_FLAVOUR_ORDER puts a flavour before all others.
+    """
+    listed = re.findall(r"^\s.*\$menuentry_id_option 'gnulinux-(\S+?)-advanced-", menu, re.MULTILINE)
+    ordered = [kernel for kernel in dict.fromkeys(listed) if kernel in kernels]
+    for kernel in sorted(set(kernels) - set(ordered), key=kernel_order):
+        older = (at for at, other in enumerate(ordered) if kernel_order(other) < kernel_order(kernel))
+        ordered.insert(next(older, len(ordered)), kernel)
+    return ordered
+
+
+def judge(ordered: list[str], driver: str, problems: dict[str, str]) -> Verdict:
+    """Decide which of the kernels, in GRUB's order, to start; `problems` says why a kernel's modules would not do."""
     if not driver:
         return Verdict("no_driver")
-    ordered = sorted(kernels, key=kernel_order, reverse=True)
     if not ordered:
         return Verdict("no_kernel", driver)
     newest = ordered[0]
@@ -330,10 +345,10 @@ def wanted_files(verdict: Verdict, entry: str) -> dict[str, str | None]:
 
 def gate(system: System, *, dry_run: bool) -> dict[str, object]:
     """Look at every kernel and bring GRUB's choice, the message and the fact in line; return the account."""
-    driver, kernels = system.driver(), system.kernels()
+    driver, kernels, menu = system.driver(), system.kernels(), system.text(GRUB_MENU) or ""
     problems = {kernel: system.problem(kernel, driver) for kernel in kernels} if driver else {}
-    verdict = judge(kernels, driver, problems)
-    entry = menu_entry(system.text(GRUB_MENU) or "", verdict.choice) if verdict.state == "held" else ""
+    verdict = judge(boot_order(kernels, menu), driver, problems)
+    entry = menu_entry(menu, verdict.choice) if verdict.state == "held" else ""
     files = wanted_files(verdict, entry)
     changes = [path for path, text in files.items() if system.text(path) != text]
     account: dict[str, object] = {

@@ -60,7 +60,7 @@ def fields(kernel: str, **more: str) -> dict[str, dict[str, str]]:
     ids=["all-good", "old-one-bad", "newest-bad", "all-bad"],
 )
 def test_the_newest_kernel_with_modules_is_started(problems: dict[str, str], state: str, choice: str) -> None:
-    verdict = program.judge([OLD, NEW], DRIVER, problems)
+    verdict = program.judge([NEW, OLD], DRIVER, problems)
     assert (verdict.state, verdict.newest, verdict.choice) == (state, NEW, choice)
 
 
@@ -93,6 +93,17 @@ def test_what_a_kernel_would_not_load(found: t.Any, signed_only: bool, words: st
     told = program.module_problem(NEW, DRIVER, found, signed_only=signed_only)
     assert words in told
     assert bool(words) == bool(told)
+
+
+def test_kernels_come_in_the_order_of_grubs_menu() -> None:
+    """As a menu has them in which GRUB_FLAVOUR_ORDER puts a flavour first; a new kernel may not be in it yet."""
+    lines = MENU.splitlines(keepends=True)
+    flavour_first = "".join([*lines[:4], *lines[8:10], *lines[4:8], *lines[10:]])
+    assert program.boot_order([NEW, OLD], flavour_first) == [OLD, NEW]
+    assert program.boot_order([OLD, NEW], MENU) == [NEW, OLD]
+    assert program.boot_order([OLD, NEWEST, NEW], MENU) == [NEWEST, NEW, OLD]
+    assert program.boot_order([NEW], MENU) == [NEW]
+    assert program.boot_order([OLD, NEWEST, NEW], "") == [NEWEST, NEW, OLD]
 
 
 def test_the_menu_entry_is_named_with_its_submenu() -> None:
