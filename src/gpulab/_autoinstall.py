@@ -33,7 +33,11 @@ _HASH = re.compile(r"\$(?:6|y|2b)\$[A-Za-z0-9./$=,]{20,}")  # crypt(5): SHA-512,
 _KEY = re.compile(r"(?P<kind>(?:ssh|ecdsa|sk)-[a-z0-9@.-]+) (?P<body>[A-Za-z0-9+/]+={0,2})(?: .*)?")
 _PLAIN = re.compile(r"[A-Za-z0-9_./+-]+")
 _DISK = re.compile(r"/dev/[A-Za-z0-9_./:+-]+")
-_LOCKED = "!"  # crypt(5): no password matches it
+# crypt(5): no password matches it. "!" alone would: cloud-init unlocks it, which leaves an empty one (unlock_passwd).
+_LOCKED = "*"
+_BY_SERIAL = re.compile(r"/dev/disk/by-id/(?:ata|nvme|scsi)-(?!eui\.|nvme\.)(?P<serial>.+)")
+_BY_PATH = re.compile(r"/dev/disk/by-path/(?P<path>.+)")
+_PARTITION = re.compile(r"-part\d+$")
 _PACKAGES = ("openssh-server", "python3", "sudo")
 
 
@@ -126,7 +130,7 @@ def user_data(answers: Answers, host_keys: Sequence[HostKey] = ()) -> str:
     made, and those that a late command would have written (cloud-init, module ssh: ssh_deletekeys, ssh_keys).
     """
     layout: dict[str, t.Any] = {"name": answers.layout}
-    layout["match"] = {"path": answers.disk} if answers.disk else {"size": "largest"}
+    layout["match"] = _match(answers.disk)
     if answers.layout == "lvm":
         layout["sizing-policy"] = "all"  # else / gets 100 GiB, which torch and models fill
     autoinstall: dict[str, t.Any] = {
@@ -153,6 +157,28 @@ def user_data(answers: Answers, host_keys: Sequence[HostKey] = ()) -> str:
     if answers.free_sudo:
         autoinstall["late-commands"] = [["curtin", "in-target", "--", "sh", "-c", _sudoers(answers, "")]]
     return "#cloud-config\n" + yaml.safe_dump({"autoinstall": autoinstall}, sort_keys=False, width=1000)
+
+
+def _match(disk: str) -> dict[str, str]:
+    """Return how subiquity is told of a disk: it compares names in /dev and udev's ID_SERIAL and ID_PATH, no links.
+
+    udev makes the links in by-id from the bus and ID_SERIAL, those in by-path from ID_PATH.
+    """
+    if not disk:
+        return {"size": "largest"}
+    if not disk.startswith("/dev/disk/"):
+        return {"path": disk}
+    whole = not _PARTITION.search(disk)
+    if whole and (found := _BY_SERIAL.fullmatch(disk)):
+        return {"serial": found["serial"]}
+    if whole and (found := _BY_PATH.fullmatch(disk)):
+        return {"id_path": found["path"]}
+    raise OperatorError(
+        found=f"{VARIABLE}: disk is {disk}, which Ubuntu's installer cannot be told of.",
+        expected="/dev/disk/by-id/ata-..., nvme-... or scsi-... with model and serial number, /dev/disk/by-path/...,"
+        " or a name such as /dev/nvme0n1.",
+        action="choose another name of that disk ('ls -l /dev/disk/by-id').",
+    )
 
 
 def meta_data(answers: Answers) -> str:

@@ -72,6 +72,35 @@ def test_the_shell_lines_are_shell(given: dict[str, t.Any]) -> None:
         subprocess.run(["sh", "-n", "-c", line.split(" string ", 1)[1]], check=True)
 
 
+def test_no_password_is_not_an_empty_one() -> None:
+    """cloud-init unlocks an account whose password is "!" and the installer asks it to, which leaves an empty one."""
+    identity = yaml.safe_load(_autoinstall.user_data(answers()))["autoinstall"]["identity"]
+    assert identity == {"hostname": "ws-01", "username": "admin", "password": "*"}
+    assert "passwd/user-password-crypted password *\n" in _autoinstall.preseed(answers())
+
+
+@pytest.mark.parametrize(
+    ("disk", "match"),
+    [
+        ("", {"size": "largest"}),
+        ("/dev/nvme0n1", {"path": "/dev/nvme0n1"}),
+        ("/dev/disk/by-id/nvme-Samsung_SSD_990_PRO_2TB_S7_1", {"serial": "Samsung_SSD_990_PRO_2TB_S7_1"}),
+        ("/dev/disk/by-id/ata-WDC_X-1", {"serial": "WDC_X-1"}),
+        ("/dev/disk/by-path/pci-0000:01:00.0-nvme-1", {"id_path": "pci-0000:01:00.0-nvme-1"}),
+    ],
+    ids=["largest", "name", "nvme", "ata", "by-path"],
+)
+def test_ubuntus_installer_is_told_of_a_disk_in_its_own_words(disk: str, match: dict[str, str]) -> None:
+    document = yaml.safe_load(_autoinstall.user_data(answers(disk=disk)))
+    assert document["autoinstall"]["storage"]["layout"]["match"] == match
+
+
+@pytest.mark.parametrize("name", ["nvme-eui.0025", "wwn-0x5002", "ata-X-part1", "usb-X-0:0"])
+def test_a_disk_that_it_cannot_be_told_of_is_refused(name: str) -> None:
+    with pytest.raises(OperatorError, match="which Ubuntu's installer cannot be told of"):
+        _autoinstall.user_data(answers(disk=f"/dev/disk/by-id/{name}"))
+
+
 def test_sudo_asks_for_nothing_where_there_is_no_password() -> None:
     for text in (_autoinstall.user_data(answers()), _autoinstall.preseed(answers())):
         assert "NOPASSWD" in text
