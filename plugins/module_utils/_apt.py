@@ -12,6 +12,7 @@ from ansible_collections.gpulab.workstation.plugins.module_utils._errors import 
 from ansible_collections.gpulab.workstation.plugins.module_utils._host import Completed, Host
 
 _LOCK_S = 300  # unattended-upgrades may be at work
+_PAUSE_S = 5.0
 _LIMIT_S = 3600.0
 _ENVIRONMENT = {"DEBIAN_FRONTEND": "noninteractive", "NEEDRESTART_MODE": "l", "UCF_FORCE_CONFFOLD": "1"}
 _OPTIONS = [
@@ -21,10 +22,10 @@ _OPTIONS = [
 
 
 def install(host: Host, names: t.Sequence[str], log: str) -> None:
-    """Install packages; the lists are brought up to date only where they do not know one of them."""
+    """Install packages; the lists are brought up to date where they do not know one, or a version that is gone."""
     missing = without_candidate(host, names)
     if missing:
-        updated = host.run(["apt-get", "-q", *_OPTIONS[3:4], "update"], env=_ENVIRONMENT, timeout_s=_LIMIT_S, log=log)
+        updated = _update(host, log)
         missing = without_candidate(host, names)
         if missing:
             headers = any(name.startswith("linux-headers-") for name in missing)
@@ -43,9 +44,9 @@ def install(host: Host, names: t.Sequence[str], log: str) -> None:
 
 
 def purge(host: Host, names: t.Sequence[str], log: str) -> None:
-    """Remove exactly these packages and their settings, also those that a kill has left half unpacked."""
-    half = "--option=Dpkg::Options::=--force-remove-reinstreq"
-    _apt(host, [half, "purge", *names], f"purge {', '.join(names)}", log)
+    """Remove exactly these packages and their settings, also held ones and those that a kill has left half unpacked."""
+    also = ["--allow-change-held-packages", "--option=Dpkg::Options::=--force-remove-reinstreq"]
+    _apt(host, [*also, "purge", *names], f"purge {', '.join(names)}", log)
 
 
 def configure(host: Host, log: str) -> None:
@@ -88,7 +89,7 @@ def removed_beside(host: Host, names: t.Sequence[str]) -> tuple[str, ...]:
             expected="to be told what would go together with the packages, before any of them is removed.",
             action="run it by hand on the host, cure what holds it, then run again.",
         )
-    return tuple(sorted(set(parse_removals(done.stdout)) - set(names)))
+    return tuple(sorted(set(parse_removals(done.stdout)) - {name.partition(":")[0] for name in names}))
 
 
 def parse_removals(simulated: str) -> list[str]:
@@ -99,6 +100,9 @@ def parse_removals(simulated: str) -> list[str]:
 def _apt(host: Host, arguments: list[str], what: str, log: str) -> None:
     command = ["apt-get", *_OPTIONS, *arguments]
     done = host.run(command, env=_ENVIRONMENT, timeout_s=_LIMIT_S, log=log)
+    if not done.ok and _outdated(done):
+        _update(host, log)
+        done = host.run(command, env=_ENVIRONMENT, timeout_s=_LIMIT_S, log=log)
     if not done.ok and _interrupted(done):  # by a job of ours that was killed, as likely as not
         _configure(host, log)
         done = host.run(command, env=_ENVIRONMENT, timeout_s=_LIMIT_S, log=log)
@@ -117,6 +121,16 @@ def _apt(host: Host, arguments: list[str], what: str, log: str) -> None:
         )
 
 
+def _update(host: Host, log: str) -> Completed:
+    """Bring the lists up to date; apt's own waiting is for dpkg's lock, and the daily timers hold that of the lists."""
+    deadline = host.now() + _LOCK_S
+    while True:
+        done = host.run(["apt-get", "-q", *_OPTIONS[3:4], "update"], env=_ENVIRONMENT, timeout_s=_LIMIT_S, log=log)
+        if done.ok or "lists/lock" not in done.stdout + done.stderr or host.now() >= deadline:
+            return done
+        host.sleep(_PAUSE_S)
+
+
 def _configure(host: Host, log: str) -> Completed:
     command = ["dpkg", "--force-confold", "--configure", "-a"]
     return host.run(command, env=_ENVIRONMENT, timeout_s=_LIMIT_S, log=log)
@@ -124,6 +138,11 @@ def _configure(host: Host, log: str) -> Completed:
 
 def _interrupted(done: Completed) -> bool:
     return "dpkg was interrupted" in done.stdout + done.stderr
+
+
+def _outdated(done: Completed) -> bool:
+    """Whether the archive has no longer what the lists name: a newer version has taken its place."""
+    return "Failed to fetch" in done.stdout + done.stderr
 
 
 def _words(done: Completed) -> str:

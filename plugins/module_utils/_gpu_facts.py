@@ -225,15 +225,16 @@ def library_version(real_path: str) -> str | None:
 
 
 def parse_driver_packages(text: str) -> tuple[Package, ...]:
-    """Return the installed driver packages from dpkg-query's columns Package, Version and db:Status-Abbrev.
+    """Return the installed driver packages from dpkg-query's columns binary:Package, Version and db:Status-Abbrev.
 
+    That name carries the architecture where it has to: a desktop's 32-bit libraries are packages of their own.
     Packages that were removed but left configuration behind (rc) or are only known (un) are no driver.
     """
     rows = (line.split("\t") for line in text.splitlines() if line.count("\t") == 2)  # noqa: PLR2004 - three columns
     return tuple(
         Package(name, version)
         for name, version, status in sorted(set(map(tuple, rows)))
-        if status[1:2] not in ("n", "c") and not _NO_DRIVER.match(name)
+        if status[1:2] not in ("n", "c") and not _NO_DRIVER.match(name.partition(":")[0])
     )
 
 

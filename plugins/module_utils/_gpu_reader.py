@@ -123,7 +123,7 @@ def _conflicting(reading: Reading) -> tuple[facts.ConflictingModule, ...]:
 
 
 def _packages(reading: Reading) -> tuple[facts.Package, ...]:
-    columns = "${Package}\\t${Version}\\t${db:Status-Abbrev}\\n"
+    columns = "${binary:Package}\\t${Version}\\t${db:Status-Abbrev}\\n"
     command = ["dpkg-query", "-W", f"-f={columns}", *facts.DRIVER_PACKAGES]
     # Status 1 only says that one of the patterns matches nothing.
     return facts.parse_driver_packages(reading.output(command, facts.DRIVER_PACKAGES_READ, good=(0, 1)) or "")

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 LIB = "/usr/lib/x86_64-linux-gnu"
 STALE = "570.1.2"
-# Packages with the names of a distribution's driver, its mark for nvidia-installer, and two that are no driver.
+# Packages with the names of a distribution's driver, one of them held and one a 32-bit library, its mark for
+# nvidia-installer, and two that are no driver.
 DISTRO_PACKAGES = r"""
 cd /root; for name in nvidia-driver-535 libnvidia-compute-535 nvidia-container-toolkit cuda-keyring; do
   mkdir -p $name/DEBIAN $name/usr/share/$name; touch $name/usr/share/$name/part
@@ -17,8 +18,11 @@ cd /root; for name in nvidia-driver-535 libnvidia-compute-535 nvidia-container-t
     $name > $name/DEBIAN/control
 done
 mkdir -p nvidia-driver-535/usr/lib/nvidia; touch nvidia-driver-535/usr/lib/nvidia/alternate-install-present
+dpkg --add-architecture i386; cp -r libnvidia-compute-535 libnvidia-gl-535
+sed -i 's/compute/gl/; s/: all/: i386\nMulti-Arch: same/' libnvidia-gl-535/DEBIAN/control
 for name in */DEBIAN; do dpkg-deb -b ${name%/DEBIAN} > /dev/null; done
-dpkg -i ./*.deb > /dev/null"""
+dpkg -i ./*.deb > /dev/null
+apt-mark -qq hold nvidia-driver-535"""
 # One more of them with modules for KERNEL that its builder has made, as Ubuntu has them: those that lie outside DKMS.
 PREBUILT = r"""
 name=linux-modules-nvidia-535-KERNEL modules=lib/modules/KERNEL/kernel; cd /root

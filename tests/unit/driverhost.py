@@ -44,7 +44,8 @@ def add_base(host: FakeHost) -> None:
         "systemctl is-active": (3, "inactive\n", ""), "loginctl list-sessions": (0, "", ""),
         "ldconfig": (0, "", ""), "ldconfig -p": (0, "", ""), "depmod": (0, "", ""), "dkms": (0, "", ""),
         "dkms status": (0, "", ""), "modinfo": (1, "", "modinfo: ERROR: Module nvidia not found.\n"),
-        "dpkg-query -W": (0, every, ""), "dpkg-query -W -f=${Package}\\t${Version}": (1, "", "no packages found"),
+        "dpkg-query -W": (0, every, ""),
+        "dpkg-query -W -f=${binary:Package}\\t${Version}": (1, "", "no packages found"),
         "dpkg-query --search": (1, "", "no path found"),
     })  # fmt: skip
 

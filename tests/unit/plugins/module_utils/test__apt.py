@@ -80,6 +80,30 @@ def test_an_interrupted_dpkg_is_finished_and_the_packages_are_installed(host: Fa
     assert [command[-1] for command in host.ran if command[0] == "apt-get"] == ["gcc", "gcc"]
 
 
+def test_lists_that_name_a_version_that_is_gone_are_brought_up_to_date(host: FakeHost) -> None:
+    """Archives keep one version of a package; where no timer renews the lists, they name an older one for ever."""
+    words = "E: Failed to fetch http://archive/gcc_1_amd64.deb  404  Not Found\n"
+    asked: list[str] = []
+
+    def apt_get(command: tuple[str, ...]) -> tuple[int, str, str]:
+        asked.append(command[-1])
+        return (0, "", "") if "update" in asked else (100, "", words)
+
+    host.commands["apt-get"] = apt_get
+    _apt.install(host, ["gcc"], LOG)
+    assert asked == ["gcc", "update", "gcc"]
+
+
+def test_the_daily_timer_that_renews_the_lists_is_waited_for(host: FakeHost) -> None:
+    words = "E: Could not get lock /var/lib/apt/lists/lock. It is held by process 812 (apt-get)\n"
+    answers = iter([(100, "", words), (100, "", words), (0, "", "")])
+    host.commands["apt-get"] = lambda _: next(answers)
+    before = host.now()
+    with pytest.raises(OperatorError, match="apt knows no package linux-headers-9"):
+        _apt.install(host, ["linux-headers-9.9.9-own"], LOG)
+    assert (next(answers, None), host.now() - before) == (None, 10)
+
+
 QUERY = "dpkg-query -W -f=${db:Status-Eflag}\\t${Package}\\n"
 INCONSISTENT = (
     "E: Sub-process /usr/bin/dpkg returned an error code (1)\n",
@@ -138,8 +162,9 @@ def test_what_dpkg_could_not_configure_is_told_in_its_words(host: FakeHost) -> N
 
 def test_what_a_purge_takes_along_is_known_without_asking_for_nothing(host: FakeHost) -> None:
     simulated = "Reading package lists...\nPurg nvidia-driver-535 [535.183]\nRemv cuda-demo:amd64 [12.9]\n"
+    simulated += "Purg libnvidia-gl-535:i386 [535.183]\n"
     host.commands["apt-get --simulate -q purge"] = (0, simulated, "")
-    assert _apt.removed_beside(host, ["nvidia-driver-535"]) == ("cuda-demo",)
+    assert _apt.removed_beside(host, ["nvidia-driver-535", "libnvidia-gl-535:i386"]) == ("cuda-demo",)
     host.ran.clear()
     assert _apt.removed_beside(host, []) == ()
     assert host.ran == []

@@ -117,7 +117,7 @@ def test_libraries_of_another_version_are_strays(host: FakeHost) -> None:
 
 def test_what_purging_a_driver_would_take_along_is_asked_before(host: FakeHost) -> None:
     listed = "nvidia-driver-535\t535.183\tii \n"
-    host.commands["dpkg-query -W -f=${Package}\\t${Version}\\t${db:Status-Abbrev}\\n"] = (0, listed, "")
+    host.commands["dpkg-query -W -f=${binary:Package}\\t${Version}\\t${db:Status-Abbrev}\\n"] = (0, listed, "")
     simulated = "Purg nvidia-driver-535 [535.183]\nRemv cuda-demo [12.9]\nRemv x:i386 [1]\n"
     host.commands["apt-get --simulate -q purge nvidia-driver-535"] = (0, simulated, "")
     assert read_driver(host, wanted()).collateral == ("cuda-demo", "x")

@@ -38,7 +38,7 @@ COMPLETE = (
     f" (version: {VERSION}) is now complete.\n"
 )
 ALL_PACKAGES = "dpkg-query -W -f=${Package}\\t${db:Status-Abbrev}\\n"
-DRIVER_PACKAGES = "dpkg-query -W -f=${Package}\\t${Version}\\t${db:Status-Abbrev}\\n"
+DRIVER_PACKAGES = "dpkg-query -W -f=${binary:Package}\\t${Version}\\t${db:Status-Abbrev}\\n"
 SANITY = "/usr/bin/nvidia-installer --sanity"
 LISTING = f"modinfo -k {KERNEL} nvidia"
 VERMAGIC = f"modinfo -k {KERNEL} -F vermagic"

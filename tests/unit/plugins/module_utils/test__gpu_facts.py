@@ -124,8 +124,9 @@ def test_library_version(path: str, version: str | None) -> None:
 
 def test_packages_that_are_a_driver() -> None:
     rows = [
-        ("libnvidia-compute-570", "570.86.10-0ubuntu1", "ii "),
-        ("libnvidia-container1", "1.17.8-1", "ii "),
+        ("libnvidia-compute-570:amd64", "570.86.10-0ubuntu1", "ii "),
+        ("libnvidia-compute-570:i386", "570.86.10-0ubuntu1", "ii "),
+        ("libnvidia-container1:amd64", "1.17.8-1", "ii "),
         ("nvidia-container-toolkit", "1.17.8-1", "ii "),
         ("nvidia-docker2", "2.14.0-1", "ii "),
         ("nvidia-driver-570-open", "570.86.10-0ubuntu1", "hi "),
@@ -137,7 +138,8 @@ def test_packages_that_are_a_driver() -> None:
     ]
     text = "".join("\t".join(row) + "\n" for row in rows)
     found = [package.name for package in facts.parse_driver_packages(text)]
-    assert found == ["libnvidia-compute-570", "linux-modules-nvidia-570-generic", "nvidia-driver-570-open"]
+    both = ["libnvidia-compute-570:amd64", "libnvidia-compute-570:i386"]
+    assert found == [*both, "linux-modules-nvidia-570-generic", "nvidia-driver-570-open"]
 
 
 @pytest.mark.parametrize(
