@@ -100,17 +100,17 @@ def _roll_back(journal: Journal, why: str) -> Step:
 
 
 def settle(state: DriverState, wanted: Wanted) -> list[Step]:
-    """Return what is to be done after a restart that a new driver waited for: see whether it is loaded, or load it."""
+    """Return what is to be done after a restart that a new driver waited for: load what the start has not loaded."""
     journal = state.journal
     if journal is None or journal.phase is not Phase.INSTALLED:
         return []
     done = Step("commit", f"Note that {wanted.title} is loaded after the restart", {"awaits_restart": False})
+    load = [Step("load", "Load the kernel module")] if findings.can_load_now(state, wanted) else []
     if _is_loaded(state, journal.target):
-        return [done]
+        return [*load, done]
     if not has_restarted(state, journal):
         return []
-    load = [Step("load", "Load the kernel module"), done] if findings.can_load_now(state, wanted) else []
-    return must_go_back(state, wanted) or (load if state.gpu.driver_loaded is None else [])
+    return must_go_back(state, wanted) or ([*load, done] if load and state.gpu.driver_loaded is None else [])
 
 
 def held_back(state: DriverState, wanted: Wanted) -> list[Refusal]:

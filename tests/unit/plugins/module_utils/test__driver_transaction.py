@@ -148,7 +148,7 @@ AFTER: dict[str, t.Any] = {"boot": "boot-2", "kept": frozenset({SHA, OLD_SHA})}
 @pytest.mark.parametrize(
     ("state", "steps"),
     [
-        (good(journal=journal(Phase.INSTALLED), **AFTER), ["commit"]),
+        (good(journal=journal(Phase.INSTALLED), **AFTER), ["load", "commit"]),
         (good(journal=journal(Phase.INSTALLED), gpu=loaded(None), **AFTER), ["load", "commit"]),
         (good(journal=journal(Phase.INSTALLED), gpu=loaded(OLD), **AFTER), ["roll_back"]),
         (good(journal=journal(Phase.INSTALLED), gpu=loaded(OLD)), []),
