@@ -211,6 +211,15 @@ def test_all_reasons_to_refuse_are_told_at_once(machine: LabHost, new: dict[str,
         assert words in refused.message
 
 
+def test_a_file_of_another_sha256_and_half_a_pair_to_sign_with_are_refused(
+    machine: LabHost, new: dict[str, t.Any]
+) -> None:
+    wrong = untouched_after(machine, gpu_driver_release={**new, "sha256": "0" * 64})
+    assert f"expected: a file with sha256 {'0' * 64}" in wrong.message.lower()
+    half = untouched_after(machine, gpu_driver_release=new, gpu_driver_signing_key="/root/own.key")
+    assert "only the signing key is given" in half.message
+
+
 def test_a_disk_that_fills_up_while_unpacking_is_told(machine: LabHost, new: dict[str, t.Any]) -> None:
     machine.sh(FILLING)
     refused = untouched_after(machine, gpu_driver_release=new, gpu_driver_work_directories=["/mnt/work"])

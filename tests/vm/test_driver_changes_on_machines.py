@@ -15,7 +15,7 @@ from labhost import LabHost
 from runfiles import own_runfile
 from vmfixtures import LIMIT_S, NEW, NewMachine, look, provision, starts
 
-from gpulab.lab import Lab
+from gpulab.lab import Fault, Lab
 
 # A kernel that refuses the new version's module and no other's.
 REFUSE = f"""cat > /usr/local/sbin/refusing << 'END'
@@ -25,6 +25,22 @@ exec modprobe --ignore-install nvidia
 END
 chmod 0755 /usr/local/sbin/refusing
 echo 'install nvidia /usr/local/sbin/refusing' > /etc/modprobe.d/refusing.conf"""
+# One that refuses a module which the new version cannot do without.
+ONE_REFUSED = f"""cat > /usr/local/sbin/refusing << 'END'
+#!/bin/sh
+case $(modinfo -F version nvidia-uvm) in {NEW}) echo 'could not insert nvidia_uvm: Invalid argument' >&2; exit 1 ;; esac
+exec modprobe --ignore-install nvidia-uvm
+END
+echo 'install nvidia-uvm /usr/local/sbin/refusing' > /etc/modprobe.d/refusing.conf"""
+# A program that has the driver's control device open, from each start on.
+COMES_EARLY = """cat > /etc/systemd/system/early.service << 'END'
+[Service]
+ExecStart=/bin/sh -c '[ -e /dev/nvidiactl ] || mknod /dev/nvidiactl c 195 255; exec sleep infinity < /dev/nvidiactl'
+[Install]
+WantedBy=multi-user.target
+END
+systemctl daemon-reload && systemctl enable --now early.service"""
+FORCED = {"gpu_driver_allow_running": True, "host_restart_force": True}
 
 SPECIFICATION = "/etc/cdi/nvidia.yaml"
 # A stand-in of nvidia-ctk: it names a library of the loaded driver, as the real one does of all.
@@ -39,6 +55,11 @@ chmod 0755 /usr/bin/nvidia-ctk && mkdir /etc/cdi && nvidia-ctk cdi generate --ou
 # A runfile of the toolkit that installs its driver too: as far as the linker sees.
 OTHER = f"{LIB}/libcuda.so.575.57.08"
 BUNDLED = f"echo driver > {OTHER}; ln -sf {OTHER} {LIB}/libcuda.so.1; exit 0\n"
+
+# What a removal has to take away, but for the lab's own, the test's toolkit and the notes of a run.
+TRACES = r"""find /etc /usr/bin /usr/sbin /usr/lib/systemd /usr/lib/modprobe.d /usr/lib/firmware /var/lib -xdev \
+  '(' -iname '*nvidia*' -o -iname '*gpulab*' ')' |
+  grep -vE 'gpulab-(lab|seal)|^/etc/cdi|^/usr/bin/nvidia-ctk$|^/var/lib/(dpkg|gpulab(/jobs.*)?$)' || true"""
 
 
 @pytest.fixture(scope="module")
@@ -62,14 +83,19 @@ def account(machine: LabHost) -> dict[str, t.Any]:
 def test_a_driver_whose_modules_do_not_load_is_put_back_at_once(
     lab: Lab, machine: LabHost, new: dict[str, t.Any]
 ) -> None:
+    """From what the host keeps itself: its cache is empty, and nobody has the old driver any more."""
     old, before = loaded(machine), starts(lab, machine)
+    machine.sh(f"rm -r /var/cache/gpulab/*/NVIDIA-Linux-x86_64-{old}.run")
+    lab.set_faults(Fault(f"/files/NVIDIA-Linux-x86_64-{old}.run", "missing"))
     failed = provision(machine, gpu_driver_release=new).wait(LIMIT_S)
+    lab.set_faults()
     assert failed.failed == 1, failed.stdout
     assert "No such device" in failed.message
     assert f"Driver {old} (open) was put back; the host works as before" in failed.message
     assert (loaded(machine), starts(lab, machine)) == (old, before)
     told = account(machine)
     assert (told["phase"], told["target"]["version"], told["put_back"]) == ("rolled_back", NEW, old)
+    assert "No such device" in told["why"]
 
 
 def test_a_job_on_the_gpu_keeps_its_driver(machine: LabHost, new: dict[str, t.Any]) -> None:
@@ -86,8 +112,7 @@ def test_a_job_on_the_gpu_keeps_its_driver(machine: LabHost, new: dict[str, t.An
 def test_a_driver_that_a_restart_does_not_bring_is_put_back(lab: Lab, machine: LabHost, new: dict[str, t.Any]) -> None:
     """The job is still there: the new driver is installed beside the loaded one, and the restart is forced."""
     old, before = loaded(machine), starts(lab, machine)
-    failed = provision(machine, gpu_driver_release=new, gpu_driver_allow_running=True, host_restart_force=True)
-    ended = failed.wait(LIMIT_S)
+    ended = provision(machine, gpu_driver_release=new, **FORCED).wait(LIMIT_S)
     assert ended.rc != 0, ended.stdout
     assert "No such device" in ended.stdout
     assert f"Driver {old} (open) was put back" in ended.stdout
@@ -98,6 +123,22 @@ def test_a_driver_that_a_restart_does_not_bring_is_put_back(lab: Lab, machine: L
     held = provision(machine, gpu_driver_release=new).wait(LIMIT_S)
     assert held.failed == 1
     assert f"driver {NEW} (open) failed on this host after a restart" in held.message
+
+
+def test_a_driver_that_does_not_work_after_its_restart_is_taken_back_by_another(
+    lab: Lab, machine: LabHost, new: dict[str, t.Any]
+) -> None:
+    """Its first module is loaded, another is refused, and somebody has come who holds the first."""
+    old, before = loaded(machine), starts(lab, machine)
+    machine.sh(f"{ONE_REFUSED}\n{COMES_EARLY}")
+    failed = provision(machine, gpu_driver_release=new, gpu_driver_retry=True, **FORCED).wait(LIMIT_S)
+    machine.sh("systemctl disable --now early.service; rm /etc/modprobe.d/refusing.conf")
+    assert failed.rc != 0, failed.stdout
+    assert "'modprobe nvidia-uvm' ended with 1" in failed.stdout
+    assert f"Driver {old} (open) was put back; a restart is requested" in failed.stdout
+    assert starts(lab, machine) == before + 2
+    assert loaded(machine) == old
+    assert {"nvidia_uvm", "nvidia_drm"} <= look(machine).loaded
 
 
 def test_a_toolkit_that_brings_its_own_driver_is_found_out(machine: LabHost, tmp_path: Path) -> None:
@@ -113,7 +154,7 @@ def test_an_upgrade_needs_no_restart_where_nobody_uses_the_card(
     lab: Lab, machine: LabHost, new: dict[str, t.Any]
 ) -> None:
     """Nothing is left of the driver that the toolkit has brought."""
-    machine.sh(f"rm /etc/modprobe.d/refusing.conf; test -e {OTHER}")
+    machine.sh(f"test -e {OTHER}")
     before = starts(lab, machine)
     upgraded = provision(machine, gpu_driver_release=new, gpu_driver_retry=True).wait(LIMIT_S)
     assert upgraded.rc == 0, upgraded.stdout
@@ -136,6 +177,8 @@ def test_removal_gives_the_screen_back_to_nouveau(lab: Lab, machine: LabHost, ne
     assert not [name for name in seen.loaded if name.startswith("nvidia")]
     assert machine.sh("dkms status").stdout == ""
     assert "50-gpulab-nvidia.conf" not in seen.initramfs
+    assert machine.sh(TRACES).stdout == ""
+    assert machine.sh("getent passwd nvidia-persistenced", check=False).returncode != 0
     found = machine.sh("find / -xdev -iname '*nvidia*' -path '*modprobe.d*' -o -xdev -name 'nvidia*.ko*'").stdout
     assert [path for path in found.splitlines() if "/kernel/" not in path] == []
     assert machine.sh("find /usr -xdev -name 'libcuda*' -o -xdev -name 'libnvidia*'").stdout == ""

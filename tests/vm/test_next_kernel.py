@@ -59,6 +59,7 @@ def test_a_kernel_that_the_driver_does_not_compile_for_is_not_started(
     machine.sh(f"cp -a {KBUILD} /root/Kbuild")
     refuse = f"'ifeq ($(KERNELRELEASE),{following})' '$(error this driver knows no such kernel)' endif"
     machine.sh(f"printf '%s\\n' {refuse} >> {KBUILD}")
+    assert machine.sh("apt-mark showhold").stdout == "", "kernels are never held back"
     updated = update_kernel(machine)
     assert "this driver knows no such kernel" in machine.sh("cat /var/lib/dkms/nvidia/*/build/make.log").stdout
     assert following in machine.sh("dpkg --audit").stdout, updated.stdout

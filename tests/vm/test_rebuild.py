@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 from labhost import Playbook, PlayResult
@@ -34,8 +35,11 @@ def test_a_reinstalled_machine_is_a_stranger_until_its_fingerprint_is_given(
     assert record["machine"]["kind"] == "vm"
     assert record["installed"]["environment"]["conda_packages"] > 0
     assert driver_version() in str(record["installed"]["driver"]["on_disk"])
+    captured = play(lab, tmp_path, "playbooks/capture.yml")
+    assert (captured.rc, captured.changed) == (0, 0), "a run has kept the record up to date"
 
-    start = lab.reinstall(NAME, bare=True)
+    subprocess.run(["gpulab", "lab", "reinstall", NAME, "--bare", "--name", lab.name], check=True, capture_output=True)
+    start = lab.fleet.machine(NAME).starts()[-1]
     assert machine.sh("test -e /opt/miniforge3 || lsmod | grep nvidia", check=False).returncode == 1
     assert machine.sh("command -v python3", check=False).returncode == 1
     assert "installed" not in machine.sh("dpkg-query -W -f '${db:Status-Status}' python3", check=False).stdout.split()

@@ -20,6 +20,7 @@ if t.TYPE_CHECKING:
     from collections.abc import Callable
 
 PROGRAM = "qemu-system-x86_64"
+DEVICE = Path("/dev/kvm")
 REQUIREMENTS = (
     _os_packages.Requirement("qemu-system-x86", (PROGRAM,), "runs the virtual machines"),
     _os_packages.Requirement("qemu-utils", ("qemu-img",), "makes their disks"),
@@ -40,7 +41,7 @@ def accelerator(kernel: Path, cache: Path, say: Callable[[str], None]) -> tuple[
     That /dev/kvm can be opened says nothing: nested virtualization may hang once the guest leaves real mode. So
     `kernel`, a Linux, is started.
     """
-    if not Path("/dev/kvm").exists():
+    if not DEVICE.exists():
         return TCG
     version = subprocess.run([PROGRAM, "--version"], check=True, text=True, capture_output=True).stdout.split("\n")[0]
     kept, asked = cache / "kvm.json", {"kernel": platform.release(), "qemu": version}
@@ -57,13 +58,15 @@ def accelerator(kernel: Path, cache: Path, say: Callable[[str], None]) -> tuple[
     return KVM if works else TCG
 
 
-def starts_linux(accelerated: tuple[str, ...], kernel: Path, seconds: float = PROBE_SECONDS) -> bool:
-    """Tell whether a kernel gets as far as looking for its root file system within the time; it finds none and ends."""
+def starts_linux(accelerated: tuple[str, ...], kernel: Path) -> bool:
+    """Tell whether a kernel soon gets as far as looking for its root file system; it finds none and ends."""
     line = "console=ttyS0 quiet panic=-1"
     machine = ["-m", "256", "-nodefaults", "-display", "none", "-no-reboot", "-serial", "stdio"]
     command = [PROGRAM, *accelerated, *machine, "-kernel", str(kernel), "-append", line]
     try:
-        outcome = subprocess.run(command, check=False, capture_output=True, timeout=seconds, stdin=subprocess.DEVNULL)
+        outcome = subprocess.run(
+            command, check=False, capture_output=True, timeout=PROBE_SECONDS, stdin=subprocess.DEVNULL
+        )
     except subprocess.TimeoutExpired:
         return False
     return _KERNEL_RAN.encode() in outcome.stdout

@@ -55,3 +55,34 @@ def test_secure_boot_has_flash_that_only_the_firmware_writes() -> None:
 def test_under_firmware_fewer_translations_are_kept() -> None:
     assert "tcg,thread=multi,tb-size=512" in command()
     assert "tcg,thread=multi,tb-size=128" in command(qemu.Firmware(Path("/firmware/code.fd"), "nvram.fd"))
+
+
+BOOTS = "echo 'Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)'"
+
+
+@pytest.mark.parametrize(
+    ("kvm", "starts"), [(BOOTS, True), ("echo 'SeaBIOS'", False), ("sleep 60", False)], ids=["boots", "ends", "hangs"]
+)
+def test_kvm_is_used_where_a_kernel_starts_with_it_and_asked_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kvm: str, *, starts: bool
+) -> None:
+    """QEMU is a few lines of shell here."""
+    program = tmp_path / qemu.PROGRAM
+    program.write_text(f'#!/bin/sh\n[ "$1" != --version ] || exec echo QEMU 1\necho started >> {tmp_path}/log\n{kvm}\n')
+    program.chmod(0o755)
+    (tmp_path / "kvm").touch()
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr(qemu, "DEVICE", tmp_path / "kvm")
+    monkeypatch.setattr(qemu, "PROBE_SECONDS", 1)
+    said: list[str] = []
+    wanted = qemu.KVM if starts else qemu.TCG
+    assert qemu.accelerator(tmp_path / "vmlinuz", tmp_path / "cache", said.append) == wanted
+    assert qemu.accelerator(tmp_path / "vmlinuz", tmp_path / "cache", said.append) == wanted
+    assert len(said) == 1
+    assert (tmp_path / "log").read_text() == "started\n"
+
+
+def test_without_the_device_nothing_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(qemu, "DEVICE", tmp_path / "kvm")
+    monkeypatch.setattr(qemu, "PROGRAM", "there-is-none")
+    assert qemu.accelerator(tmp_path / "vmlinuz", tmp_path, print) == qemu.TCG
