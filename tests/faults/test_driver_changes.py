@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from driverdamages import HALF_UNPACKED, LIB, WHOLE_DKMS, damages, failing_for_one_kernel
 from driverlayers import INSTALL, NEW, NEXT, OLD, REFUSING, STOCK, Change, DriverLayers, differences
-from installerhost import DriverHost, run_as_root
+from installerhost import REAL_MAKE, DriverHost, run_as_root
 
 KEPT = "/var/lib/gpulab/driver/kept"
 # What a change legitimately leaves behind: fetched files and the way back, of which the account says which is which.
@@ -92,6 +92,24 @@ def test_damage_is_named_by_gpu_verify_and_cured_by_gpu_driver(driven: Driven, d
 
 def test_every_damage_is_tried() -> None:
     assert {*ALWAYS, *RARELY} == DAMAGES.keys()
+
+
+# A gcc like that of Ubuntu 22.04, where another one has built the newer kernels: it does not know all of their flags.
+OTHER_GCC = r"""for name in gcc cc; do
+printf '%s\n' '#!/bin/sh' 'touch /root/asked' 'case " $* " in *" -ftrivial-auto-var-init=zero "*) exit 1 ;; esac' \
+  'exec /usr/bin/gcc "$@"' > /usr/local/bin/$name
+chmod 0755 /usr/local/bin/$name
+done"""
+
+
+@pytest.mark.whole
+def test_modules_are_built_by_the_compiler_of_the_kernel(driven: Driven) -> None:
+    host = driven.layers.host(driven.bare)
+    driven.layers.sh(host, f"{REAL_MAKE}\n{OTHER_GCC}")
+    done = driven.ask(host)
+    assert (done.failure, done.rest) == ("", [])
+    driven.layers.sh(host, "test -e /root/asked && ! gcc -ftrivial-auto-var-init=zero -xc -c -o /dev/null /dev/null")
+    assert [line for line in driven.differs(host) if not line.startswith(("/usr/local/bin/", "/usr/bin/make"))] == []
 
 
 @pytest.mark.whole

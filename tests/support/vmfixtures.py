@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 from installerhost import TOOLS, Workshop
-from labhost import LabHost, Playbook, PlayResult
+from labhost import ROOT, LabHost, Playbook, PlayResult
 
 from gpulab.lab import Lab, VmSpec, overlay, ssh
 from gpulab.lab.vms import disk_image
@@ -28,6 +28,7 @@ NewMachine = Callable[..., LabHost]
 DRIVER_PARTS = "host_preflight,gpu_driver,kernel_gate,host_restart"
 NEW = "595.45.04"  # the driver that machines are brought to from that of the lab's stack
 LIMIT_S = 3600  # emulation is slow; what hangs is ended by the limits of roles and modules long before
+CONSOLES = ROOT / ".test-results/consoles"
 LOOK = """uname -r; echo ---
 lsmod | cut -d' ' -f1; echo ---
 cat /proc/driver/nvidia/version /sys/module/nvidia/version /sys/module/nvidia_drm/parameters/modeset 2> /dev/null
@@ -80,7 +81,7 @@ def plain_machine(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     name = "vm-plain"
     lab.add_vm(name, VmSpec(flavour="cloud"))
     yield LabHost(lab, name, tmp_path_factory.mktemp(name))
-    lab.remove_host(name)
+    discard(lab, name)
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +100,14 @@ def new_machine(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
     yield start
     for name in names:
-        lab.remove_host(name)
+        discard(lab, name)
+
+
+def discard(lab: Lab, name: str) -> None:
+    """Remove a machine; what its console has shown is kept for whoever looks for the reason of a failure."""
+    CONSOLES.mkdir(parents=True, exist_ok=True)
+    shutil.copy(lab.fleet.machine(name).console, CONSOLES / f"{name}.log")
+    lab.remove_host(name)
 
 
 def look(machine: LabHost) -> Look:
@@ -218,7 +226,7 @@ def installation(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     second = provision(machine).wait(LIMIT_S) if first.rc == 0 else None
     lab.power_off(name)
     yield FirstInstallation(name, before, first, restarts, after, second)
-    lab.remove_host(name)
+    discard(lab, name)
 
 
 @pytest.fixture(scope="module")
@@ -236,7 +244,7 @@ def driven_machine(
 
     yield start
     for name in names:
-        lab.remove_host(name)
+        discard(lab, name)
 
 
 def build_modules(lab: Lab, host: LabHost) -> None:
