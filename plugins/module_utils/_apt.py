@@ -73,7 +73,7 @@ def without_candidate(host: Host, names: t.Sequence[str]) -> list[str]:
 
 def half_unpacked(host: Host) -> list[str]:
     """Return the packages that dpkg was unpacking when it was killed, which it only takes installed anew."""
-    told = host.run(["dpkg-query", "-W", "-f=${db:Status-Eflag}\\t${Package}\\n"], timeout_s=60).stdout
+    told = host.run(["dpkg-query", "-W", "-f=${db:Status-Eflag}\\t${binary:Package}\\n"], timeout_s=60).stdout
     fields = (line.split("\t") for line in told.splitlines())
     return sorted({name for flag, name in fields if flag == "reinstreq"})
 
@@ -106,8 +106,9 @@ def _apt(host: Host, arguments: list[str], what: str, log: str) -> None:
     if not done.ok and _interrupted(done):  # by a job of ours that was killed, as likely as not
         _configure(host, log)
         done = host.run(command, env=_ENVIRONMENT, timeout_s=_LIMIT_S, log=log)
-    half = half_unpacked(host)
-    if half and (not done.ok or set(half) & set(arguments)):  # apt alone takes such a package for installed
+    half = half_unpacked(host)  # apt alone takes such a package for installed
+    asked = set(arguments) & {name.partition(":")[0] for name in half}
+    if half and (asked or not done.ok):
         again = ["apt-get", *_OPTIONS, "install", "--reinstall", *half]
         whole = host.run(again, env=_ENVIRONMENT, timeout_s=_LIMIT_S, log=log)
         done = host.run(command, env=_ENVIRONMENT, timeout_s=_LIMIT_S, log=log) if whole.ok else whole
@@ -126,7 +127,8 @@ def _update(host: Host, log: str) -> Completed:
     deadline = host.now() + _LOCK_S
     while True:
         done = host.run(["apt-get", "-q", *_OPTIONS[3:4], "update"], env=_ENVIRONMENT, timeout_s=_LIMIT_S, log=log)
-        if done.ok or "lists/lock" not in done.stdout + done.stderr or host.now() >= deadline:
+        held = "Could not get lock /var/lib/apt/lists/lock" in done.stdout + done.stderr
+        if done.ok or not held or host.now() >= deadline:
             return done
         host.sleep(_PAUSE_S)
 

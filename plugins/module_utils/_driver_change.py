@@ -47,7 +47,7 @@ def plan_change(state: DriverState, wanted: Wanted, *, back: bool = False) -> li
     steps += initramfs_steps(state, wanted, touched=touched)
     if install:
         steps.append(Step("prove", f"Prove that {wanted.title} is whole, and note it"))
-    to_load = install or state.gpu.driver_loaded is None
+    to_load = install or state.gpu.driver_loaded is None or transaction.awaits_proof(state, wanted)
     load = to_load and findings.can_load_now(state, wanted) and not wanted.allow_running
     if load:
         steps.append(Step("load", "Load the kernel module"))

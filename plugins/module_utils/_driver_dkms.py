@@ -19,8 +19,8 @@ _LINKS = "kernel-"  # to the build that each kernel has installed, beside the di
 def read_dkms(reading: Reading) -> tuple[DkmsEntry, ...]:
     """Return the entries of the driver's modules; none where there is no DKMS. What does not answer is noted.
 
-    Up to 3.1 the program stops at an entry whose source is gone: with status 0, and silent about what comes after it
-    (module_status, is_module_built and read_conf_or_die in its source); from 3.2 on it calls it broken. So these are
+    Before 3.0.13 the program stops at an entry whose source is gone: with status 0, and silent about what comes after
+    (module_status, is_module_built and read_conf_or_die in its source); later ones call it broken. So these are
     looked for in its tree, and it is asked about each of the others alone. An entry of other modules does not matter.
     """
     if not reading.host.which("dkms"):

@@ -17,7 +17,7 @@ INSTALLER_FILES = tuple(
     f"{directory}/nvidia-installer-disable-nouveau.conf" for directory in ("/etc/modprobe.d", "/usr/lib/modprobe.d")
 )
 _VERSION = r"\d{3}\.\d+(\.\d+)?"
-_MODULE = r"nvidia(-[a-z]+)?\.ko(\.\w+)?"
+_MODULE = r"nvidia(-(uvm|modeset|drm|peermem|vgpu-vfio))?\.ko(\.\w+)?"  # nvidia-fs is another product's
 _LIBRARY_PLACES = (LIBRARIES, "/usr/lib/i386-linux-gnu", "/usr/lib32")
 # Names as the .manifest of a driver has them; a tool that only begins like one (nvidia-ctk) is none.
 _PROGRAM = (

@@ -46,7 +46,7 @@ def build_with_dkms(host: Host, version: str, kernel: str, log: str, *, again: b
 
     `dkms install` alone would take a damaged earlier build as it is. `again` does so for a whole module too, whose
     signature is not the right one. `dkms remove` leaves a build that was interrupted, which `dkms build` stumbles over,
-    and modules that it cannot read: a new one of another compression would come to lie beside them.
+    and modules that it does not know or cannot read: they go once there are new ones, which may have other names.
     """
     if not again and is_served(host, version, kernel):  # apt's own hook has built it when the headers came
         return
@@ -58,10 +58,16 @@ def build_with_dkms(host: Host, version: str, kernel: str, log: str, *, again: b
             action="remove the driver with gpu_driver_state=absent and run again.",
         )
     host.run(["dkms", "remove", "-m", "nvidia", "-v", version, "-k", kernel], timeout_s=600, log=log)
-    _remove_build(host, version, kernel)
-    done = host.run(
-        ["dkms", "install", "--force", "-m", "nvidia", "-v", version, "-k", kernel], timeout_s=BUILD_LIMIT_S, log=log
-    )
+    host.remove(f"{TREE}/{version}/{kernel}")
+    for link in dangling_links(Reading(host)):
+        host.remove(link)
+    which = ["-m", "nvidia", "-v", version, "-k", kernel]
+    done = host.run(["dkms", "build", *which], timeout_s=BUILD_LIMIT_S, log=log)
+    if done.ok:
+        modules = dkms_modules(host, kernel)
+        for path in set(modules) - owned_by_packages(host, modules):
+            host.remove(path)
+        done = host.run(["dkms", "install", "--force", *which], timeout_s=BUILD_LIMIT_S, log=log)
     if not done.ok:
         make_log = host.read_text(f"{TREE}/{version}/build/make.log") or ""
         raise OperatorError(
@@ -71,15 +77,6 @@ def build_with_dkms(host: Host, version: str, kernel: str, log: str, *, again: b
             " a newer driver, remove that kernel, or except it in gpu_driver_ignored_kernels.",
         )
     host.run(["depmod", kernel], timeout_s=600, log=log)
-
-
-def _remove_build(host: Host, version: str, kernel: str) -> None:
-    host.remove(f"{TREE}/{version}/{kernel}")
-    for link in dangling_links(Reading(host)):
-        host.remove(link)
-    modules = dkms_modules(host, kernel)
-    for path in set(modules) - owned_by_packages(host, modules):
-        host.remove(path)
 
 
 def is_served(host: Host, version: str, kernel: str) -> bool:

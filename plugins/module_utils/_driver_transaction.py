@@ -64,6 +64,13 @@ def commit(state: DriverState, wanted: Wanted, *, install: bool, load: bool) -> 
     return [Step("commit", title, {"awaits_restart": awaits})]
 
 
+def awaits_proof(state: DriverState, wanted: Wanted) -> bool:
+    """Whether a driver that waited for a restart is loaded, and nobody has seen yet that all of its modules can be."""
+    journal = state.journal
+    waits = journal is not None and journal.phase is Phase.INSTALLED and journal.concerns(wanted)
+    return waits and findings.is_loaded(state, wanted.version, wanted.flavour)
+
+
 def _is_over(state: DriverState, journal: Journal, wanted: Wanted, *, load: bool) -> bool:
     """Whether the driver that waited for a restart has been loaded by one that nobody looked at."""
     return journal.phase is Phase.INSTALLED and journal.concerns(wanted) and (load or _is_loaded(state, journal.target))

@@ -122,6 +122,7 @@ class HostFacts:
     gcc_majors: tuple[int, ...] = ()  # every gcc there is, gcc-12 as 12
     secure_boot: SecureBoot = SecureBoot("unreadable")
     dkms_pair: tuple[str, str] = DKMS_PAIR  # key and certificate that DKMS signs with on this host
+    named_certificates: tuple[str, ...] = ()  # of other keys that modules may be signed with, as the operator says
     places: tuple[Place, ...] = ()
     sessions: tuple[Session, ...] = ()
     display_manager: str | None = None
@@ -136,9 +137,9 @@ class HostFacts:
 
     @property
     def signing_keys(self) -> tuple[SigningKey, ...]:
-        """The certificates whose key may sign a module here; of the two that DKMS may have, the one that it takes."""
-        elsewhere = {DKMS_PAIR[1], UBUNTU_PAIR[1]} - {self.dkms_pair[1]}
-        return tuple(key for key in self.secure_boot.keys if key.path not in elsewhere)
+        """The certificates whose key may sign a module here: the one that DKMS takes, and those that were named."""
+        known = (self.dkms_pair[1], *self.named_certificates)
+        return tuple(key for key in self.secure_boot.keys if key.path in known)
 
 
 def parse_os_release(text: str) -> OperatingSystem:

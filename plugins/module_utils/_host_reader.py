@@ -54,6 +54,7 @@ def read_host(
         gcc_majors=_gcc_majors(reading, gcc.stdout if gcc else ""),
         secure_boot=read_secure_boot(reading, tuple(known)),
         dkms_pair=pair,
+        named_certificates=tuple(certificates),
         places=_places(reading, places),
         sessions=read_sessions(reading),
         display_manager=manager,
@@ -246,4 +247,4 @@ def _tools(reading: Reading) -> tuple[str, ...]:
     return (("systemd", *programs)) if reading.host.exists("/run/systemd/system") else programs
 
 
-__all__ = ["read_host", "read_machine", "read_sessions"]
+__all__ = ["read_dkms_pair", "read_host", "read_machine", "read_secure_boot", "read_sessions"]

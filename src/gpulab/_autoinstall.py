@@ -33,11 +33,11 @@ _HASH = re.compile(r"\$(?:6|y|2b)\$[A-Za-z0-9./$=,]{20,}")  # crypt(5): SHA-512,
 _KEY = re.compile(r"(?P<kind>(?:ssh|ecdsa|sk)-[a-z0-9@.-]+) (?P<body>[A-Za-z0-9+/]+={0,2})(?: .*)?")
 _PLAIN = re.compile(r"[A-Za-z0-9_./+-]+")
 _DISK = re.compile(r"/dev/[A-Za-z0-9_./:+-]+")
-# crypt(5): no password matches it. "!" alone would: cloud-init unlocks it, which leaves an empty one (unlock_passwd).
+# crypt(5): no password matches it. Not "!": cloud-init takes that away, which leaves an empty one (unlock_passwd).
 _LOCKED = "*"
-_BY_SERIAL = re.compile(r"/dev/disk/by-id/(?:ata|nvme|scsi)-(?!eui\.|nvme\.)(?P<serial>.+)")
-_BY_PATH = re.compile(r"/dev/disk/by-path/(?P<path>.+)")
-_PARTITION = re.compile(r"-part\d+$")
+_BY_SERIAL = re.compile(r"/dev/disk/by-id/(?P<bus>ata|nvme|scsi)-(?!eui\.|nvme\.)(?P<serial>.+)")
+_NOT_WHOLE = re.compile(r"-part\d+$")
+_NAMESPACE = re.compile(r"_\d{1,2}$")
 _PACKAGES = ("openssh-server", "python3", "sudo")
 
 
@@ -160,23 +160,23 @@ def user_data(answers: Answers, host_keys: Sequence[HostKey] = ()) -> str:
 
 
 def _match(disk: str) -> dict[str, str]:
-    """Return how subiquity is told of a disk: it compares names in /dev and udev's ID_SERIAL and ID_PATH, no links.
+    """Return how subiquity is told of a disk: it compares names in /dev and udev's ID_SERIAL by pattern, no links.
 
-    udev makes the links in by-id from the bus and ID_SERIAL, those in by-path from ID_PATH.
+    udev makes links in by-id from the bus and ID_SERIAL. That of an NVMe disk ends with the number of the namespace
+    since systemd 254, and a link without it is there still.
     """
     if not disk:
         return {"size": "largest"}
     if not disk.startswith("/dev/disk/"):
         return {"path": disk}
-    whole = not _PARTITION.search(disk)
-    if whole and (found := _BY_SERIAL.fullmatch(disk)):
-        return {"serial": found["serial"]}
-    if whole and (found := _BY_PATH.fullmatch(disk)):
-        return {"id_path": found["path"]}
+    found = _BY_SERIAL.fullmatch(disk)
+    if found and not _NOT_WHOLE.search(disk):
+        older = found["bus"] == "nvme" and not _NAMESPACE.search(disk)
+        return {"serial": f"{found['serial']}*" if older else found["serial"]}
     raise OperatorError(
         found=f"{VARIABLE}: disk is {disk}, which Ubuntu's installer cannot be told of.",
-        expected="/dev/disk/by-id/ata-..., nvme-... or scsi-... with model and serial number, /dev/disk/by-path/...,"
-        " or a name such as /dev/nvme0n1.",
+        expected="/dev/disk/by-id/ata-..., nvme-... or scsi-... with model and serial number, or a name such as"
+        " /dev/nvme0n1.",
         action="choose another name of that disk ('ls -l /dev/disk/by-id').",
     )
 

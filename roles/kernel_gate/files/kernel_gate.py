@@ -71,7 +71,7 @@ def boot_order(kernels: list[str], menu: str) -> list[str]:
 
     Versions alone do not tell: Ubuntu's GRUB_FLAVOUR_ORDER puts a flavour before all others.
     """
-    listed = re.findall(r"^\s.*\$menuentry_id_option 'gnulinux-(\S+?)-advanced-", menu, re.MULTILINE)
+    listed = re.findall(r"^\s*menuentry .*\$menuentry_id_option 'gnulinux-(\S+?)-advanced-", menu, re.MULTILINE)
     ordered = [kernel for kernel in dict.fromkeys(listed) if kernel in kernels]
     for kernel in sorted(set(kernels) - set(ordered), key=kernel_order):
         older = (at for at, other in enumerate(ordered) if kernel_order(other) < kernel_order(kernel))

@@ -103,6 +103,8 @@ def test_kernels_come_in_the_order_of_grubs_menu() -> None:
     assert program.boot_order([OLD, NEW], MENU) == [NEW, OLD]
     assert program.boot_order([OLD, NEWEST, NEW], MENU) == [NEWEST, NEW, OLD]
     assert program.boot_order([NEW], MENU) == [NEW]
+    flat = "".join(line.lstrip("\t") for line in flavour_first.splitlines(keepends=True) if "submenu" not in line)
+    assert program.boot_order([NEW, OLD], flat) == [OLD, NEW]
     assert program.boot_order([OLD, NEWEST, NEW], "") == [NEWEST, NEW, OLD]
 
 

@@ -104,7 +104,7 @@ def test_the_daily_timer_that_renews_the_lists_is_waited_for(host: FakeHost) -> 
     assert (next(answers, None), host.now() - before) == (None, 10)
 
 
-QUERY = "dpkg-query -W -f=${db:Status-Eflag}\\t${Package}\\n"
+QUERY = "dpkg-query -W -f=${db:Status-Eflag}\\t${binary:Package}\\n"
 INCONSISTENT = (
     "E: Sub-process /usr/bin/dpkg returned an error code (1)\n",
     (

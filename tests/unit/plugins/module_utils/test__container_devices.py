@@ -169,7 +169,7 @@ def test_it_comes_after_the_new_driver_is_loaded_and_noted() -> None:
 def test_after_the_restart_that_a_driver_waited_for_it_is_written_again() -> None:
     journal = Journal(Phase.INSTALLED, described(), described(OLD, "c" * 64), boot="boot-0")
     state = good(journal=journal, containers=named(STALE))
-    assert [step.action for step in plan_settled(state, wanted()).steps] == ["commit", "containers"]
+    assert [step.action for step in plan_settled(state, wanted()).steps] == ["load", "commit", "containers"]
     other = good(journal=journal, containers=named(STALE), gpu=gpu_facts(driver_loaded=module(OLD, kernel="")))
     assert [step.action for step in plan_settled(other, wanted()).steps] == ["roll_back"]
 

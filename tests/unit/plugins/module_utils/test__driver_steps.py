@@ -37,6 +37,7 @@ def test_a_module_is_built_anew_instead_of_taken_from_a_damaged_build(host: Fake
     steps.build_with_dkms(host, VERSION, KERNEL, LOG)
     assert driverhost.changes(host) == [
         f"dkms remove -m nvidia -v {VERSION} -k {KERNEL}",
+        f"dkms build -m nvidia -v {VERSION} -k {KERNEL}",
         f"dkms install --force -m nvidia -v {VERSION} -k {KERNEL}",
         f"depmod {KERNEL}",
     ]
@@ -46,18 +47,23 @@ def test_what_dkms_would_stumble_over_or_leave_beside_the_new_module_goes_first(
     """An interrupted build, and a damaged module of another compression, as nvidia-installer's are on Ubuntu 24.04."""
     host.add(f"/var/lib/dkms/nvidia/{VERSION}/{KERNEL}/x86_64/module/nvidia.ko", "x")
     host.symlink(f"{VERSION}/{KERNEL}/x86_64", f"/var/lib/dkms/nvidia/kernel-{KERNEL}-x86_64")
-    for name in ("nvidia.ko", "nvidia-drm.ko.zst", "other.ko"):
+    for name in ("nvidia.ko", "nvidia-drm.ko.zst", "nvidia-fs.ko"):
         host.add(f"/lib/modules/{KERNEL}/updates/dkms/{name}", "x")
+    modules = f"/lib/modules/{KERNEL}/updates/dkms"
     there: list[list[str]] = []
 
-    def install(_command: tuple[str, ...]) -> tuple[int, str, str]:
+    def build(_command: tuple[str, ...]) -> tuple[int, str, str]:
         there.extend(host.listdir(path) for path in (f"/var/lib/dkms/nvidia/{VERSION}", "/var/lib/dkms/nvidia"))
-        there.append(host.listdir(f"/lib/modules/{KERNEL}/updates/dkms"))
-        return 0, "", ""
+        return 10, "Error! Bad return status\n", ""
 
-    host.commands["dkms install"] = install
+    host.commands["dkms build"] = build
+    with pytest.raises(OperatorError):
+        steps.build_with_dkms(host, VERSION, KERNEL, LOG)
+    assert there == [[], [VERSION]]
+    assert host.listdir(modules) == ["nvidia-drm.ko.zst", "nvidia-fs.ko", "nvidia.ko"], "they may work still"
+    host.commands["dkms build"] = (0, "", "")
     steps.build_with_dkms(host, VERSION, KERNEL, LOG)
-    assert there == [[], [VERSION], ["other.ko"]]
+    assert host.listdir(modules) == ["nvidia-fs.ko"]
 
 
 def test_what_apts_own_hook_has_built_is_not_built_again(host: FakeHost) -> None:

@@ -141,12 +141,17 @@ def test_a_host_that_is_meant_to_have_no_gpu() -> None:
 
 def test_an_enrolled_key_satisfies_secure_boot() -> None:
     keys = (SigningKey("/a", enrolled=False), SigningKey("/b", enrolled=True))
-    assert judge(with_host(secure_boot=SecureBoot("on", "", keys)), WANTED).refusals == ()
+    named = with_host(secure_boot=SecureBoot("on", "", keys), named_certificates=("/a", "/b"))
+    assert judge(named, WANTED).refusals == ()
+    own = with_host(secure_boot=SecureBoot("on", "", (SigningKey(DKMS_PAIR[1], enrolled=True),)))
+    assert judge(own, WANTED).refusals == ()
 
 
 def test_a_key_that_dkms_does_not_sign_with_does_not() -> None:
     keys = (SigningKey(UBUNTU_PAIR[1], enrolled=False), SigningKey(DKMS_PAIR[1], enrolled=True))
-    [refusal] = judge(with_host(secure_boot=SecureBoot("on", "", keys), dkms_pair=UBUNTU_PAIR), WANTED).refusals
+    ubuntu = {"secure_boot": SecureBoot("on", "", keys), "dkms_pair": UBUNTU_PAIR}
+    assert judge(with_host(**ubuntu, named_certificates=(DKMS_PAIR[1],)), WANTED).refusals == ()
+    [refusal] = judge(with_host(**ubuntu), WANTED).refusals
     assert refusal.found.startswith(f"Secure Boot is on, and {UBUNTU_PAIR[1]} is not known to be enrolled")
 
 
