@@ -100,6 +100,11 @@ _BY_MESSAGE: tuple[tuple[str, Ending], ...] = (
                " choose a newer driver or an older kernel."),
     ),
     (
+        r"An incomplete installation of libglvnd was found",
+        Ending("libglvnd", "some of the libraries of libglvnd are there, and others are not",
+               "install libgl1, libegl1, libgles2 and libopengl0, or purge them all, then run again."),
+    ),
+    (
         r"due to the availability or presence of an alternate driver installation",
         Ending("alternate", "a driver of the distribution is (half) installed",
                "purge its packages, or set gpu_driver_replace_distro_driver."),

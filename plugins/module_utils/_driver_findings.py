@@ -15,6 +15,7 @@ from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_state import (
     DKMS_READ,
     LIBRARIES,
+    MODULES,
     PACKAGES_READ,
     DriverState,
     Initramfs,
@@ -27,7 +28,11 @@ from ansible_collections.gpulab.workstation.plugins.module_utils._gpu_facts impo
 from ansible_collections.gpulab.workstation.plugins.module_utils._in_the_way import Blocker
 
 PROGRAMS = ("nvidia-smi", "nvidia-installer")  # the first to be used and the one that checks all others
+_OWN_MODULES = (*(name.replace("-", "_") for name in MODULES), "nvidia_peermem")
 _GOES_BY_ITSELF = ("nvidia-smi", *(name.partition(".")[0][:15] for name in files.SERVICES))  # as comm is cut
+# The installer brings libglvnd where none is there; where a part is, it ends after the old driver has gone
+# (check_libglvnd_files in its source, after run_existing_uninstaller).
+_LIBGLVND = frozenset({"libegl1", "libgl1", "libgles2", "libglvnd0", "libglx0", "libopengl0"})
 _TOOLS = ("dkms", "gcc", "kmod", "libc6-dev", "make", "tar")
 
 
@@ -145,10 +150,15 @@ def signature_reason(kernel: KernelState, state: DriverState, wanted: Wanted) ->
 
 
 def missing_packages(state: DriverState, wanted: Wanted) -> tuple[str, ...]:
-    """Return the packages that building needs: tools, each kernel's own compiler, its headers, the next one's too."""
+    """Return the packages that an installation needs.
+
+    Tools, each kernel's own compiler, its headers, the next one's too, and the rest of a libglvnd of which a part is
+    there.
+    """
     if PACKAGES_READ in state.unread:
         return ()
     needed = {*_TOOLS, *header_metapackages(state.installed_packages)}
+    needed |= _LIBGLVND if _LIBGLVND & state.installed_packages else set()
     for kernel in served_kernels(state, wanted):
         compiler = compiler_package(kernel.compiler)
         needed |= {compiler} if compiler else set()
@@ -259,13 +269,15 @@ def must_unload(state: DriverState) -> bool:
 
 
 def users_in_the_way(state: DriverState) -> tuple[Blocker, ...]:
-    """Name the people and programs that would notice that the loaded module goes, or that would keep it.
+    """Name the people, programs and other modules that would notice that the loaded module goes, or would keep it.
 
     The driver's own services are stopped for it and nvidia-smi ends by itself; a monitor does neither.
     """
     kinds = {"job": "gpu_process", "service": "gpu_process", "display": "desktop"}
     others = [holder for holder in state.gpu.processes if holder.command not in _GOES_BY_ITSELF]
     found = [(kinds[h.kind], f"{h.command} (pid {h.pid}, {h.user})") for h in others if h.kind in kinds]
+    foreign = [name for name in state.gpu.dependents if name not in _OWN_MODULES]
+    found += [("host", f"the kernel module {name}, which uses it") for name in foreign]
     if state.host.desktop_running:
         found.append(("desktop", f"the desktop ({state.host.display_manager or 'X or Wayland'})"))
     found += [("user", f"{session.user} ({session.what})") for session in state.host.sessions if not session.own]

@@ -48,7 +48,7 @@ from ansible_collections.gpulab.workstation.plugins.module_utils._restart import
 
 RECORD = "/var/lib/nvidia/log"
 ALTERNATE = "/usr/lib/nvidia/alternate-install-present"
-_INSTALLER_COMM = "nvidia-installer"[:15]  # as /proc/PID/comm cuts names, proc(5)
+INSTALLER_COMMS = ("nvidia-installer"[:15], "nvidia-uninstall"[:15])  # as /proc/PID/comm cuts names, proc(5)
 _SANITY_LIMIT_S = 300.0
 _HEAD_BYTES = 256
 _DRIVER_FILE = re.compile(r"NVIDIA-Linux-[\w.-]+\.run(\.part)?")
@@ -261,7 +261,7 @@ def _installers(reading: Reading) -> tuple[states.Process, ...]:
             comm = reading.host.read_text(f"/proc/{pid}/comm") or ""
         except OSError:  # it has ended meanwhile
             continue
-        if comm.strip() == _INSTALLER_COMM:
+        if comm.strip() in INSTALLER_COMMS:
             found.append(states.Process(int(pid), reading.host.readlink(f"/proc/{pid}/cwd") or "an unknown directory"))
     return tuple(found)
 

@@ -12,7 +12,12 @@ from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_
 from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_findings as findings
 from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_steps as steps
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_leftovers import INSTALLER_FILES
-from ansible_collections.gpulab.workstation.plugins.module_utils._driver_reader import RECORD, read_driver, read_record
+from ansible_collections.gpulab.workstation.plugins.module_utils._driver_reader import (
+    INSTALLER_COMMS,
+    RECORD,
+    read_driver,
+    read_record,
+)
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_refusals import unread_refusals
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_state import MODULES, Marker
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_wanted import Wanted
@@ -23,6 +28,9 @@ from ansible_collections.gpulab.workstation.plugins.module_utils._host import Co
 INSTALL_LOG = "/var/log/nvidia-installer.log"
 UNINSTALL_LOG = "/var/log/nvidia-uninstall.log"
 _ORPHAN_LIMIT_S = 900.0
+# Installers before 570.207 and 580.105.08 do not load the last of them before they try nvidia-drm, which kernels from
+# 6.13 on want (kernel.c, test_kernel_modules_helper).
+_NEEDED_BY_DRM = ("drm_kms_helper", "drm_ttm_helper", "drm_client_lib")
 _MORE_ROOM = "free space or name another directory in gpu_driver_work_directories, then run again."
 _SYNCED = ("/usr", "/lib/modules", "/var/lib")
 _TREES = {"open": "kernel-open", "proprietary": "kernel"}
@@ -84,7 +92,7 @@ def _working_in(host: Host, directory: str, *, installers: bool) -> list[str]:
                 comm = (host.read_text(f"/proc/{pid}/comm") or "").strip()
             except OSError:
                 continue
-            if not installers or comm.startswith("nvidia-install"):
+            if not installers or comm in INSTALLER_COMMS:
                 found.append(pid)
     return found
 
@@ -145,6 +153,9 @@ def install(host: Host, wanted: Wanted, params: t.Mapping[str, t.Any], log: str)
 def _run_installer(host: Host, wanted: Wanted, params: t.Mapping[str, t.Any], log: str) -> str:
     """Return what a run with status 0 wrote; OperatorError with the installer's words for every other."""
     directory = params["directory"]
+    if "--skip-module-load" not in params["arguments"]:
+        for module in _NEEDED_BY_DRM:
+            host.run(["modprobe", "--quiet", module], timeout_s=120, log=log)
     host.remove(INSTALL_LOG)  # a refused option leaves an old log in place, which would mislead
     command = [
         "./nvidia-installer",
@@ -168,8 +179,8 @@ def _run_installer(host: Host, wanted: Wanted, params: t.Mapping[str, t.Any], lo
 def _failure(host: Host, wanted: Wanted, done: Completed, text: str) -> OperatorError:
     ending = endings.recognise(done.rc, text)
     said = f"{ending.found} " if ending else ""
-    record = read_record(host)
-    kept = f"driver {record.version} is still recorded as installed" if record else "no driver is installed now"
+    recorded = _recorded(host)
+    kept = f"driver {recorded} is recorded as installed" if recorded else "no driver is installed now"
     return OperatorError(
         found=f"{said}(nvidia-installer ended with {done.rc}: {endings.complaints(text)}); {kept}.",
         expected=f"{wanted.title} to be installed.",
@@ -207,9 +218,15 @@ def _stop(host: Host, services: t.Iterable[str], log: str) -> None:
 
 def _give_back_the_screen(host: Host) -> None:
     """Let nouveau have the screen on a host that is left without a driver."""
-    if read_record(host) is None:
+    if not _recorded(host):
         for path in (files.MODPROBE, *INSTALLER_FILES):
             host.remove(path)
+
+
+def _recorded(host: Host) -> str | None:
+    """Return which driver is recorded as installed; an installer that fails late leaves the head of a record."""
+    record = read_record(host)
+    return record.version if record else None
 
 
 def prove(host: Host, wanted: Wanted, log: str) -> None:

@@ -140,6 +140,7 @@ class GpuFacts:
     conflicting: tuple[ConflictingModule, ...] = ()
     packages: tuple[Package, ...] = ()
     processes: tuple[Holder, ...] = ()
+    dependents: tuple[str, ...] = ()  # loaded kernel modules that use one of the driver's, its own among them
 
     @property
     def nvidia_gpus(self) -> tuple[DisplayDevice, ...]:

@@ -26,6 +26,7 @@ def read_gpu(reading: Reading, kernels: t.Sequence[str]) -> facts.GpuFacts:
         conflicting=_conflicting(reading),
         packages=_packages(reading),
         processes=read_holders(reading),
+        dependents=_dependents(reading),
     )
 
 
@@ -120,6 +121,12 @@ def _conflicting(reading: Reading) -> tuple[facts.ConflictingModule, ...]:
         if reading.host.exists(f"/sys/module/{name}") or cards:
             found.append(facts.ConflictingModule(name, cards))
     return tuple(found)
+
+
+def _dependents(reading: Reading) -> tuple[str, ...]:
+    """Return the modules that keep a module of the driver loaded; in sysfs they are its holders."""
+    loaded = [name for name in reading.names("/sys/module") if name == "nvidia" or name.startswith("nvidia_")]
+    return tuple(sorted({name for module in loaded for name in reading.names(f"/sys/module/{module}/holders")}))
 
 
 def _packages(reading: Reading) -> tuple[facts.Package, ...]:

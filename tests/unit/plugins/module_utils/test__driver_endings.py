@@ -115,3 +115,11 @@ def test_success_is_only_claimed_in_the_last_line_for_this_version() -> None:
     assert endings.claims_success(log, "595.45.04")
     assert not endings.claims_success(log, "595.45")
     assert not endings.claims_success("-> Post-install sanity check passed.\n", "595.45.04")
+
+
+def test_half_a_libglvnd_is_told() -> None:
+    """The words of files.c, check_libglvnd_files; no recorded run has them."""
+    words = "An incomplete installation of libglvnd was found. Do you want to install a full copy of libglvnd?"
+    ending = endings.recognise(1, f"-> {words} This will overwrite any existing libglvnd libraries. (Answer: Abort)\n")
+    assert ending is not None
+    assert ending.name == "libglvnd"

@@ -200,6 +200,13 @@ def test_each_kernels_own_compiler_and_headers_are_needed() -> None:
     )  # fmt: skip
 
 
+def test_a_libglvnd_that_is_there_in_part_is_completed() -> None:
+    """nvidia-installer brings its own where none is there, and ends where a part is, after the old driver has gone."""
+    assert findings.missing_packages(good(), wanted()) == ()
+    part = good(installed_packages=good().installed_packages | {"libgl1", "libglx0", "libglvnd0"})
+    assert findings.missing_packages(part, wanted()) == ("libegl1", "libgles2", "libopengl0")
+
+
 @pytest.mark.parametrize(
     ("modules", "ours", "modified", "expected"),
     [

@@ -125,8 +125,10 @@ def test_an_idle_driver_is_replaced_and_loaded_without_a_restart() -> None:
         ({"host": host_facts(sessions=(LOGIN,))}, "user", "ada (ssh from 10.0.0.7)"),
         ({"gpu": gpu_facts(driver_loaded=module(OLD, kernel=""), processes=(DAEMON, MONITOR))}, "gpu_process",
          "nv-hostengine (pid 700, root)"),
+        ({"gpu": gpu_facts(driver_loaded=module(OLD, kernel=""), dependents=("nvidia_drm", "nvidia_fs"))}, "host",
+         "the kernel module nvidia_fs, which uses it"),
     ],
-    ids=["job", "x-server", "desktop", "user", "monitor"],
+    ids=["job", "x-server", "desktop", "user", "monitor", "module"],
 )  # fmt: skip
 def test_people_come_before_a_driver_change(changes: dict[str, t.Any], kind: str, words: str) -> None:
     state = upgraded(**changes)

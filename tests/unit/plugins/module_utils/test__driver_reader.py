@@ -123,8 +123,9 @@ def test_what_purging_a_driver_would_take_along_is_asked_before(host: FakeHost) 
     assert read_driver(host, wanted()).collateral == ("cuda-demo", "x")
 
 
-def test_a_running_installer_is_seen_with_its_directory(host: FakeHost) -> None:
-    host.add("/proc/4711/comm", "nvidia-installe\n")
+@pytest.mark.parametrize("comm", ["nvidia-installe", "nvidia-uninstal"], ids=["installer", "uninstaller"])
+def test_a_running_installer_is_seen_with_its_directory(host: FakeHost, comm: str) -> None:
+    host.add("/proc/4711/comm", f"{comm}\n")
     host.symlink("/root/Downloads", "/proc/4711/cwd")
     (process,) = read_driver(host, wanted()).installers
     assert (process.pid, process.directory) == (4711, "/root/Downloads")

@@ -140,11 +140,33 @@ def test_an_old_driver_that_stays_is_named_and_its_services_start_again(host: Fa
     host.add(files.MODPROBE, "x")
     host.commands["systemctl stop"] = host.commands["systemctl start"] = (0, "", "")
     host.commands["./nvidia-installer"] = (1, "", "ERROR: The nvidia kernel module was not created.\n")
-    with pytest.raises(OperatorError, match=f"driver {OLD} is still recorded as installed"):
+    with pytest.raises(OperatorError, match=f"driver {OLD} is recorded as installed"):
         run.install(host, wanted(), {**PARAMS, "services": [files.UNIT_NAME]}, LOG)
     assert ("systemctl", "stop", "nvidia-persistenced.service") in host.ran
     assert host.ran[-1] == ("systemctl", "start", "nvidia-persistenced.service")
     assert host.read_text(files.MODPROBE) == "x"
+
+
+def test_an_installer_that_fails_late_leaves_no_driver_but_the_head_of_a_record(host: FakeHost) -> None:
+    def fails(_command: tuple[str, ...]) -> tuple[int, str, str]:
+        host.add("/var/lib/nvidia/log", "".join(driverhost.RECORD.splitlines(keepends=True)[:2]))
+        return 1, "", "ERROR: Installation has failed.\n"
+
+    host.add(files.MODPROBE, "x")
+    host.commands["./nvidia-installer"] = fails
+    with pytest.raises(OperatorError, match="no driver is installed now"):
+        run.install(host, wanted(), PARAMS, LOG)
+    assert not host.exists(files.MODPROBE), "nouveau has the screen again"
+
+
+@pytest.mark.parametrize(("arguments", "tried"), [([], True), (["--skip-module-load"], False)], ids=["loads", "not"])
+def test_what_nvidia_drm_needs_is_loaded_before_the_installer_tries_it(
+    host: FakeHost, arguments: list[str], *, tried: bool
+) -> None:
+    host.commands["./nvidia-installer"] = installs(host)
+    run.install(host, wanted(), {**PARAMS, "arguments": ["--silent", *arguments]}, LOG)
+    asked = [command for command in host.ran if command[0] in ("modprobe", "./nvidia-installer")]
+    assert (asked[-2:-1] == [("modprobe", "--quiet", "drm_client_lib")]) == tried
 
 
 def test_the_drivers_services_run_again_after_an_installation(host: FakeHost) -> None:

@@ -115,6 +115,13 @@ def test_nouveau_with_the_cards_it_drives(host: FakeHost) -> None:
     )
 
 
+def test_modules_that_keep_the_drivers_loaded(host: FakeHost) -> None:
+    for path in ("nvidia/holders/nvidia_uvm", "nvidia/holders/gdrdrv", "nvidia_modeset/holders/nvidia_drm"):
+        host.make_dirs(f"/sys/module/{path}")
+    host.make_dirs("/sys/module/drm/holders/i915")
+    assert read_gpu(Reading(host), []).dependents == ("gdrdrv", "nvidia_drm", "nvidia_uvm")
+
+
 def test_distribution_packages(host: FakeHost) -> None:
     host.commands["dpkg-query -W"] = (1, "nvidia-driver-570-open\t570.86.10\tii \n", "no packages found matching x")
     assert read_gpu(Reading(host), []).packages == (facts.Package("nvidia-driver-570-open", "570.86.10"),)
