@@ -13,6 +13,7 @@ from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_
 from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_rollback as rollback
 from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_run as run
 from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_steps as steps
+from ansible_collections.gpulab.workstation.plugins.module_utils._daemon_account import remove_account
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_change import WORK
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_load import load_module
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_plan import plan_driver, plan_settled
@@ -137,7 +138,7 @@ class DriverComponent:
             "disable": lambda _: steps.disable_service(host, log),
             "uninstall": lambda p: run.uninstall(host, busy=p["busy"], services=p["services"], log=log),
             "sweep": lambda _: steps.sweep(host, log),
-            "account": lambda _: steps.remove_account(host, log),
+            "account": lambda _: remove_account(host, log),
             "containers": lambda p: steps.write_for_containers(
                 host, wanted.version, p["path"], log, service=p["service"]
             ),

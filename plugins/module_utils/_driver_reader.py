@@ -23,6 +23,7 @@ from ansible_collections.gpulab.workstation.plugins.module_utils._container_devi
     Specification,
     parse_specification,
 )
+from ansible_collections.gpulab.workstation.plugins.module_utils._daemon_account import account_parts
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_dkms import read_dkms
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_leftovers import (
     INSTALLER_FILES,
@@ -214,8 +215,8 @@ def _packages(reading: Reading) -> dict[str, t.Any]:
 
 
 def _service(reading: Reading) -> dict[str, t.Any]:
-    host, accounts = reading.host, reading.text("/etc/passwd") or ""
-    answers: dict[str, t.Any] = {"account": any(line.startswith(f"{files.ACCOUNT}:") for line in accounts.splitlines())}
+    host = reading.host
+    answers: dict[str, t.Any] = {"account": bool(account_parts(host))}
     if host.exists("/run/systemd/system"):
         answers["unit_enabled"] = host.run(["systemctl", "is-enabled", files.UNIT_NAME], timeout_s=120).ok
         answers["services"] = tuple(

@@ -11,6 +11,7 @@ import typing as t
 from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_files as files
 from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_findings as findings
 from ansible_collections.gpulab.workstation.plugins.module_utils._container_devices import SERVICE, TOOL
+from ansible_collections.gpulab.workstation.plugins.module_utils._daemon_account import create_account
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_dkms import TREE, dangling_links, read_dkms
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_leftovers import (
     INITRAMFS_SCRATCH,
@@ -150,11 +151,7 @@ def update_initramfs(host: Host, wanted: Wanted, log: str) -> None:
 
 def enable_service(host: Host, log: str, *, start: bool) -> None:
     """Create the account, enable the daemon, and start it where the module of its version is loaded."""
-    accounts = host.read_text("/etc/passwd") or ""
-    if not any(line.startswith(f"{files.ACCOUNT}:") for line in accounts.splitlines()):
-        command = ["useradd", "--system", "--user-group", "--no-create-home", "--home-dir", "/"]
-        command += ["--shell", "/usr/sbin/nologin", "--comment", "NVIDIA Persistence Daemon", files.ACCOUNT]
-        _must(host.run(command, timeout_s=60, log=log), "account")
+    create_account(host, log)
     _must(host.run(["systemctl", "daemon-reload"], timeout_s=120, log=log), "systemd")
     _must(host.run(["systemctl", "enable", files.UNIT_NAME], timeout_s=120, log=log), "service")
     if start:
@@ -183,11 +180,6 @@ def disable_service(host: Host, log: str) -> None:
     host.run(["systemctl", "disable", "--now", files.UNIT_NAME], timeout_s=120, log=log)
     host.remove(files.UNIT)
     host.run(["systemctl", "daemon-reload"], timeout_s=120, log=log)
-
-
-def remove_account(host: Host, log: str) -> None:
-    """Remove the daemon's account (its group goes with it)."""
-    _must(host.run(["userdel", files.ACCOUNT], timeout_s=60, log=log), "account")
 
 
 def remove_caches(host: Host, paths: t.Sequence[str], cache_directory: str) -> None:
@@ -266,7 +258,6 @@ __all__ = [
     "forget",
     "is_served",
     "last_words",
-    "remove_account",
     "remove_caches",
     "remove_strays",
     "sweep",

@@ -136,7 +136,8 @@ def test_the_account_and_the_unit_are_set_up_once(host: FakeHost) -> None:
     assert [line.split()[0:2] for line in driverhost.changes(host)] == [
         ["useradd", "--system"], ["systemctl", "daemon-reload"], ["systemctl", "enable"],
     ]  # fmt: skip
-    host.add("/etc/passwd", f"{files.ACCOUNT}:x:998:998::/:/usr/sbin/nologin\n")
+    for name in ("passwd", "shadow", "group", "gshadow"):
+        host.add(f"/etc/{name}", f"{files.ACCOUNT}:x:\n")
     host.ran.clear()
     steps.enable_service(host, LOG, start=True)
     assert driverhost.changes(host)[-1] == f"systemctl restart {files.UNIT_NAME}"
