@@ -13,7 +13,7 @@ import os
 import shutil
 import subprocess
 import typing as t
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -142,9 +142,11 @@ def kernel_fact(machine: LabHost) -> dict[str, t.Any]:
     return told
 
 
-def provision(machine: LabHost, *, parts: str = DRIVER_PARTS, **variables: t.Any) -> Playbook:
+def provision(
+    machine: LabHost, *, parts: str = DRIVER_PARTS, options: Sequence[str] = (), **variables: t.Any
+) -> Playbook:
     """Start the parts of site.yml that deal with the driver on one machine."""
-    target = ["-i", str(machine.lab.inventory), "site.yml", "-l", machine.name, "--tags", parts, "--diff"]
+    target = ["-i", str(machine.lab.inventory), "site.yml", "-l", machine.name, "--tags", parts, "--diff", *options]
     return Playbook([*target, "-e", json.dumps(variables)], machine.directory / "record.jsonl")
 
 

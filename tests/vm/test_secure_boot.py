@@ -9,10 +9,13 @@ over.
 
 from __future__ import annotations
 
+import subprocess
 import typing as t
+from pathlib import Path
 
 import pytest
-from labhost import LabHost, PlayResult
+import yaml
+from labhost import ROOT, LabHost, Playbook, PlayResult
 from vmfixtures import (
     LIMIT_S,
     NewMachine,
@@ -27,10 +30,8 @@ from vmfixtures import (
     update_kernel,
 )
 
-from gpulab.commands.signing_key import make_pair
 from gpulab.lab import Lab
 
-PASSWORD = "gpulab-lab"  # noqa: S105  # of a machine that lives for this test
 OWNER = "lab of the tests"
 OTHER = "openssl req -new -x509 -newkey rsa:2048 -nodes -subj /CN=other/ -outform DER -out other.der -keyout other.key"
 PARTS = "host_preflight,module_signing,gpu_driver,kernel_gate,host_restart"
@@ -46,11 +47,33 @@ def machine(new_machine: NewMachine) -> LabHost:
     return new_machine("vm-secure", flavour="cloud", secure_boot=True)
 
 
+class LabsKey(t.NamedTuple):
+    """The lab's key pair as it lies on a controller: in a file that ansible-vault has encrypted."""
+
+    file: Path
+    vault: Path  # the file of the vault's password
+
+    def provision(self, machine: LabHost, parts: str = PARTS) -> Playbook:
+        return provision(
+            machine, parts=parts, options=["-e", f"@{self.file}", "--vault-password-file", str(self.vault)]
+        )
+
+    def password(self) -> str:
+        """Return what is typed at the console."""
+        view = [ROOT / ".venv/bin/ansible-vault", "view", "--vault-password-file", self.vault, self.file]
+        text = subprocess.run(view, check=True, capture_output=True, text=True).stdout
+        return str(yaml.safe_load(text)["gpulab_signing"]["password"])
+
+
 @pytest.fixture(scope="module")
-def signing() -> dict[str, t.Any]:
-    """Return the lab's variables as `gpulab signing-key` makes them."""
-    key, certificate = make_pair(OWNER)
-    return {"gpulab_signing": {"key": key, "certificate": certificate, "password": PASSWORD}}
+def key(tmp_path_factory: pytest.TempPathFactory) -> LabsKey:
+    directory = tmp_path_factory.mktemp("signing")
+    found = LabsKey(directory / "signing.yml", directory / "vault")
+    found.vault.write_text("of these tests\n")
+    options = ["--name", OWNER, "--output", found.file, "--vault-password-file", found.vault]
+    subprocess.run([ROOT / ".venv/bin/gpulab", "signing-key", *options], check=True, capture_output=True)
+    assert found.file.read_text().startswith("$ANSIBLE_VAULT;")
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -74,10 +97,10 @@ def outcomes(done: PlayResult) -> list[t.Any]:
     return [task["result"]["outcome"] for task in done.tasks if "outcome" in task["result"]]
 
 
-def test_without_it_nobody_has_to_walk(plain_machine: LabHost, signing: dict[str, t.Any]) -> None:
-    done = provision(plain_machine, parts="module_signing", **signing).wait(LIMIT_S)
+def test_without_it_nobody_has_to_walk(plain_machine: LabHost, key: LabsKey) -> None:
+    done = key.provision(plain_machine, "module_signing").wait(LIMIT_S)
     assert (done.rc, outcomes(done)) == (0, ["off"]), done.stdout
-    again = provision(plain_machine, parts="module_signing", **signing).wait(LIMIT_S)
+    again = key.provision(plain_machine, "module_signing").wait(LIMIT_S)
     assert (again.rc, again.changed) == (0, 0), again.stdout
 
 
@@ -90,8 +113,8 @@ def test_it_is_enforced(lab: Lab, machine: LabHost) -> None:
     assert "Key was rejected by service" in load(machine, "other")
 
 
-def test_the_run_asks_for_one_visit_to_the_console(machine: LabHost, signing: dict[str, t.Any]) -> None:
-    asked = provision(machine, parts=PARTS, **signing).wait(LIMIT_S)
+def test_the_run_asks_for_one_visit_to_the_console(machine: LabHost, key: LabsKey) -> None:
+    asked = key.provision(machine).wait(LIMIT_S)
     assert asked.rc == 2, asked.stdout
     assert "console" in asked.message
     assert f"to enrol the lab's key at their console: {machine.name}\n" in asked.stdout
@@ -99,21 +122,21 @@ def test_the_run_asks_for_one_visit_to_the_console(machine: LabHost, signing: di
     assert machine.sh("test -e /var/lib/nvidia/log", check=False).returncode == 1, "a driver that cannot be loaded"
 
 
-def test_after_it_the_driver_is_signed_and_loaded(lab: Lab, machine: LabHost, signing: dict[str, t.Any]) -> None:
-    lab.visit_console(machine.name, PASSWORD)
-    done = provision(machine, parts=PARTS, **signing).wait(LIMIT_S)
+def test_after_it_the_driver_is_signed_and_loaded(lab: Lab, machine: LabHost, key: LabsKey) -> None:
+    lab.visit_console(machine.name, key.password())
+    done = key.provision(machine).wait(LIMIT_S)
     assert done.rc == 0, done.stdout
     assert "nvidia_drm" in look(machine).loaded
     machine.sh("rmmod nvidia_drm nvidia_modeset nvidia_uvm nvidia", check=False)
     assert "Key was rejected by service" in load(machine, "other")
     machine.sh("modprobe nvidia-drm")
     assert signers(machine, look(machine).kernel) == {OWNER}
-    again = provision(machine, parts=PARTS, **signing).wait(LIMIT_S)
+    again = key.provision(machine).wait(LIMIT_S)
     assert (again.rc, again.changed) == (0, 0), again.stdout
 
 
 def test_a_driver_that_was_installed_without_the_key_is_named_and_signed(
-    lab: Lab, machine: LabHost, signing: dict[str, t.Any]
+    lab: Lab, machine: LabHost, key: LabsKey
 ) -> None:
     """nvidia-installer ends with status 0, and the next start would have no driver."""
     [driver] = [known for known in lab.standins if (known.kind, known.version) == ("driver", driver_version())]
@@ -125,7 +148,7 @@ def test_a_driver_that_was_installed_without_the_key_is_named_and_signed(
     outcome, why = drift(machine)
     assert outcome == "fail"
     assert f"the module of {kernel} is not signed" in why
-    cured = provision(machine, parts=PARTS, **signing).wait(LIMIT_S)
+    cured = key.provision(machine).wait(LIMIT_S)
     assert cured.rc == 0, cured.stdout
     assert signers(machine, kernel) == {OWNER}
     assert "nvidia_drm" in look(machine).loaded
@@ -145,7 +168,7 @@ def test_a_kernel_update_gets_signed_modules_and_is_started(lab: Lab, machine: L
 
 
 def test_a_kernel_whose_modules_another_key_has_signed_is_not_started(
-    lab: Lab, machine: LabHost, signing: dict[str, t.Any], following: str
+    lab: Lab, machine: LabHost, key: LabsKey, following: str
 ) -> None:
     """Where DKMS finds no pair it makes one, signs with that, and says that all is well."""
     remove = f"dkms remove -m nvidia -v {driver_version()} -k {following}"
@@ -159,7 +182,7 @@ def test_a_kernel_whose_modules_another_key_has_signed_is_not_started(
     seen = look(machine)
     assert seen.kernel == told["choice"]
     assert "nvidia_drm" in seen.loaded
-    cured = provision(machine, parts=PARTS, **signing).wait(LIMIT_S)
+    cured = key.provision(machine).wait(LIMIT_S)
     assert cured.rc == 0, cured.stdout
     assert signers(machine, following) == {OWNER}
     assert kernel_fact(machine)["state"] == "ok"
@@ -169,12 +192,10 @@ def test_a_kernel_whose_modules_another_key_has_signed_is_not_started(
     assert "nvidia_drm" in seen.loaded
 
 
-def test_the_firmware_keeps_the_key_through_a_reinstallation(
-    lab: Lab, machine: LabHost, signing: dict[str, t.Any]
-) -> None:
+def test_the_firmware_keeps_the_key_through_a_reinstallation(lab: Lab, machine: LabHost, key: LabsKey) -> None:
     lab.reinstall(machine.name)
     assert machine.sh("test -e /var/lib/dkms/mok.pub", check=False).returncode == 1
     accept_host_key(lab, machine.name)
-    known = provision(machine, parts="module_signing", **signing).wait(LIMIT_S)
+    known = key.provision(machine, "module_signing").wait(LIMIT_S)
     assert known.rc == 0, known.stdout
     assert outcomes(known) == ["enrolled"]
