@@ -61,9 +61,11 @@ apt-get -q remove --yes dkms > /dev/null
 """
 REFUSING = refusing(NEW)
 # Their content differs from run to run and says nothing: notes of the linker and of dpkg, times inside an initramfs,
-# the list of directories that every run of the installer writes anew. The account of a change is compared by itself.
+# the list of directories that every run of the installer writes anew, and subuid and subgid, which userdel writes as
+# they were. The account of a change is compared by itself.
 _NO_CONTENT = re.compile(
     r"/var/log/.*|/var/lib/(dpkg|apt)/.*|/var/cache/(ldconfig|apt|debconf)/.*|/etc/(passwd|group|shadow|gshadow)-"
+    r"|/etc/sub[ug]id"
     r"|/boot/initrd\.img-.*|/var/lib/nvidia/dirs|/var/lib/dkms/.*/make\.log|/var/lib/gpulab/driver/transaction\.json"
 )
 _NOT_COMPARED = re.compile(r"/var/log/(apt|dpkg|nvidia|alternatives)\S*|/var/lib/dkms/nvidia/[^/]+/build.*")
