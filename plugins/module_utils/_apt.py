@@ -71,7 +71,7 @@ def without_candidate(host: Host, names: t.Sequence[str]) -> list[str]:
     return [name for name in names if name not in known]
 
 
-def half_unpacked(host: Host) -> list[str]:
+def _half_unpacked(host: Host) -> list[str]:
     """Return the packages that dpkg was unpacking when it was killed, which it only takes installed anew."""
     told = host.run(["dpkg-query", "-W", "-f=${db:Status-Eflag}\\t${binary:Package}\\n"], timeout_s=60).stdout
     fields = (line.split("\t") for line in told.splitlines())
@@ -106,7 +106,7 @@ def _apt(host: Host, arguments: list[str], what: str, log: str) -> None:
     if not done.ok and _interrupted(done):  # by a job of ours that was killed, as likely as not
         _configure(host, log)
         done = host.run(command, env=_ENVIRONMENT, timeout_s=_LIMIT_S, log=log)
-    half = half_unpacked(host)  # apt alone takes such a package for installed
+    half = _half_unpacked(host)  # apt alone takes such a package for installed
     asked = set(arguments) & {name.partition(":")[0] for name in half}
     if half and (asked or not done.ok):
         again = ["apt-get", *_OPTIONS, "install", "--reinstall", *half]
@@ -153,4 +153,4 @@ def _words(done: Completed) -> str:
     return " ".join(dict.fromkeys(" ".join(words.split()) for words in found)) or "it says nothing more"
 
 
-__all__ = ["configure", "half_unpacked", "install", "parse_removals", "purge", "removed_beside", "without_candidate"]
+__all__ = ["configure", "install", "parse_removals", "purge", "removed_beside", "without_candidate"]

@@ -31,9 +31,9 @@ def account_parts(host: Host) -> frozenset[str]:
 
 
 def create_account(host: Host, log: str) -> None:
-    """Have the account in every file."""
+    """Have the account in every file that there is; a host may do without gshadow."""
     parts = account_parts(host)
-    if parts != frozenset(_FILES):
+    if not parts or parts != frozenset(filter(host.exists, _FILES)):
         if parts:
             remove_account(host, log)
         _run(host, _USERADD, log)

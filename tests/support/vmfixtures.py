@@ -192,6 +192,12 @@ def driver_version() -> str:
     return overlay.versions()["driver"]
 
 
+def driver_file(lab: Lab) -> Path:
+    """Return the .run of that version."""
+    [driver] = [known for known in lab.standins if (known.kind, known.version) == ("driver", driver_version())]
+    return lab.depot_dir / "files" / driver.file
+
+
 def accept_host_key(lab: Lab, name: str) -> None:
     """Note a reinstalled machine's new host key as known, as somebody who has read it at the console would."""
     found = lab.fleet.machine(name)
@@ -255,10 +261,9 @@ def build_modules(lab: Lab, host: LabHost) -> None:
     They are built beside the machine, on a disposable Debian of its release with the headers of its image: emulated,
     the compiler takes minutes for what takes seconds here.
     """
-    [driver] = [known for known in lab.standins if (known.kind, known.version) == ("driver", driver_version())]
     machine = lab.fleet.machine(host.name)
     builder = Workshop(host.directory / "workshop").host("builder")
-    shutil.copy(lab.depot_dir / "files" / driver.file, builder.out / "driver.run")
+    shutil.copy(driver_file(lab), builder.out / "driver.run")
     shutil.copy(disk_image.headers_of(machine.image), builder.out / "headers.tar")
     build = f"""set -e; cd /{TOOLS}/out
     tar --extract --file headers.tar --directory /
@@ -282,6 +287,7 @@ __all__ = [
     "build_modules",
     "drift",
     "driven_machine",
+    "driver_file",
     "driver_version",
     "following_kernel",
     "installation",

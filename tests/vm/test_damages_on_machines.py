@@ -29,6 +29,7 @@ from vmfixtures import (
     LIMIT_S,
     NewMachine,
     drift,
+    driver_file,
     driver_version,
     log_in,
     look,
@@ -173,8 +174,7 @@ def test_half_an_installation_is_named_and_replaced(machine: LabHost, kernel: st
 
 def test_modules_outside_dkms_are_named_and_replaced(lab: Lab, machine: LabHost, kernel: str) -> None:
     version = driver_version()
-    [driver] = [known for known in lab.standins if (known.kind, known.version) == ("driver", version)]
-    machine.put(lab.depot_dir / "files" / driver.file, "/root/driver.run")
+    machine.put(driver_file(lab), "/root/driver.run")
     for script, words in OUTSIDE_DKMS.items():
         machine.sh(script.replace("FAILING", failing_for_one_kernel(version)).replace("KERNEL", kernel))
         outcome, why = drift(machine)

@@ -22,6 +22,7 @@ from vmfixtures import (
     accept_host_key,
     build_modules,
     drift,
+    driver_file,
     driver_version,
     following_kernel,
     kernel_fact,
@@ -139,8 +140,7 @@ def test_a_driver_that_was_installed_without_the_key_is_named_and_signed(
     lab: Lab, machine: LabHost, key: LabsKey
 ) -> None:
     """nvidia-installer ends with status 0, and the next start would have no driver."""
-    [driver] = [known for known in lab.standins if (known.kind, known.version) == ("driver", driver_version())]
-    machine.put(lab.depot_dir / "files" / driver.file, "/root/driver.run")
+    machine.put(driver_file(lab), "/root/driver.run")
     machine.sh(BY_HAND)
     kernel = look(machine).kernel
     assert signers(machine, kernel) == set()

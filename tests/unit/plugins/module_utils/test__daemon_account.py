@@ -73,6 +73,13 @@ def test_a_whole_one_is_left_alone(host: FakeHost) -> None:
     assert host.ran == []
 
 
+def test_a_host_without_gshadow_has_a_whole_one_too(host: FakeHost) -> None:
+    add(host, "passwd", "shadow", "group")
+    host.remove("/etc/gshadow")
+    account.create_account(host, LOG)
+    assert host.ran == []
+
+
 def test_the_locks_of_who_has_died_go_and_no_others(host: FakeHost) -> None:
     host.add("/etc/passwd.lock", "99\0")
     host.add("/etc/group.99", "99\0")
