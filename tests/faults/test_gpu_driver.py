@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from driverdamages import DISTRO_PACKAGES, OFFERED, OFFERS
+from driverdamages import DISTRO_PACKAGES, NO_SECURITY, OFFERED, OFFERS, SECURITY
 from labhost import LabHost, PlayResult
 
 from gpulab.lab import Fault, Lab
@@ -297,27 +297,12 @@ def test_a_new_driver_that_fails_is_taken_back_and_the_operator_reads_it(lab: La
     assert differences(driven) == []
 
 
-# A security archive, as unattended-upgrades knows Debian's: a kernel, a part of a driver, the container toolkit.
-SECURITY = r"""export DEBIAN_FRONTEND=noninteractive
-apt-get -q install --yes --no-install-recommends unattended-upgrades > /dev/null
-mkdir -p /srv/security/tree/DEBIAN; cd /srv/security
-for version in 1 999; do for name in linux-image-lab-amd64 nvidia-driver-libs nvidia-container-toolkit; do
-  printf 'Package: %s\nVersion: %s\nArchitecture: all\nMaintainer: lab <lab@example.org>\nDescription: x\n' \
-    $name $version > tree/DEBIAN/control; dpkg-deb -b tree ${name}_$version.deb > /dev/null
-done; done
-dpkg -i ./*_1.deb > /dev/null; rm ./*_1.deb; dpkg-scanpackages . > Packages 2> /dev/null
-codename=$(. /etc/os-release; echo $VERSION_CODENAME)
-printf '%s\n' 'Origin: Debian' 'Label: Debian-Security' "Codename: $codename-security" SHA256: \
-  " $(sha256sum < Packages | cut -d' ' -f1) $(stat -c %s Packages) Packages" > Release
-echo 'deb [trusted=yes] file:/srv/security ./' > /etc/apt/sources.list.d/security.list
-apt-get -q update > /dev/null"""
-
-
 @pytest.mark.whole
 def test_unattended_upgrades_bring_kernels_and_no_driver(driven: DrivenHost) -> None:
     """Also without the pin, which keeps a driver's packages from it as well; not without either of the two."""
     ours = {"linux-image-lab-amd64", "nvidia-container-toolkit", "nvidia-driver-libs"}
     driven.host.sh(SECURITY)
+    driven.host.sh("mv /etc/apt/sources.list /root")  # what else Debian has for the host today is no matter here
 
     def brings() -> set[str]:
         told = driven.host.sh("unattended-upgrade --dry-run --debug 2>&1").stdout
@@ -329,6 +314,7 @@ def test_unattended_upgrades_bring_kernels_and_no_driver(driven: DrivenHost) -> 
     assert brings() == ours - {"nvidia-driver-libs"}
     driven.host.sh("rm /etc/apt/apt.conf.d/50-gpulab-nvidia")
     assert brings() == ours
+    driven.host.sh(f"mv /root/sources.list /etc/apt; {NO_SECURITY}")
 
 
 def test_removal_leaves_no_trace(driven: DrivenHost) -> None:

@@ -45,6 +45,24 @@ apt-cache policy nvidia-driver-999-open libnvidia-compute-999 nvidia-container-t
   sed -n 's/  Candidate: //p'
 rm -r /etc/apt/$list /srv/offers"""
 OFFERED = ["(none)", "(none)", "999.1", "999.1"]
+# A security archive, as unattended-upgrades knows Debian's: a kernel, a part of a driver, the container toolkit.
+SECURITY = r"""set -e; export DEBIAN_FRONTEND=noninteractive
+install='apt-get -q install --yes --no-install-recommends unattended-upgrades'
+$install > /dev/null || { apt-get -q update > /dev/null && $install > /dev/null; }
+echo 'APT::Install-Recommends "false";' > /etc/apt/apt.conf.d/60security
+mkdir -p /srv/security/tree/DEBIAN; cd /srv/security
+for version in 1 999; do for name in linux-image-lab-amd64 nvidia-driver-libs nvidia-container-toolkit; do
+  printf 'Package: %s\nVersion: %s\nArchitecture: all\nMaintainer: lab <lab@example.org>\nDescription: x\n' \
+    $name $version > tree/DEBIAN/control; dpkg-deb -b tree ${name}_$version.deb > /dev/null
+done; done
+dpkg -i ./*_1.deb > /dev/null; rm ./*_1.deb; dpkg-scanpackages . > Packages 2> /dev/null
+codename=$(. /etc/os-release; echo $VERSION_CODENAME)
+printf '%s\n' 'Origin: Debian' 'Label: Debian-Security' "Codename: $codename-security" SHA256: \
+  " $(sha256sum < Packages | cut -d' ' -f1) $(stat -c %s Packages) Packages" > Release
+list=sources.list.d/security.list; echo 'deb [trusted=yes] file:/srv/security ./' > /etc/apt/$list
+apt-get -q update -o Dir::Etc::sourcelist=$list -o Dir::Etc::sourceparts=- -o APT::Get::List-Cleanup=0 > /dev/null"""
+NO_SECURITY = """dpkg --purge linux-image-lab-amd64 nvidia-driver-libs > /dev/null
+rm -r /srv/security /etc/apt/sources.list.d/security.list"""
 # A job that has the driver's control device open.
 HOLDER = """mknod /dev/nvidiactl c 195 255
 systemd-run --quiet --unit job --property StandardInput=file:/dev/nvidiactl sleep 3600"""
@@ -179,9 +197,11 @@ __all__ = [
     "HOLDER",
     "INTERRUPTED_DPKG",
     "LIB",
+    "NO_SECURITY",
     "OFFERED",
     "OFFERS",
     "PREBUILT",
+    "SECURITY",
     "STALE",
     "WHOLE_DKMS",
     "Damage",

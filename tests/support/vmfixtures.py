@@ -129,9 +129,9 @@ def following_kernel(machine: LabHost, metapackage: str = "linux-image-amd64") -
     return release
 
 
-def update_kernel(machine: LabHost, suffix: str = "amd64") -> subprocess.CompletedProcess[str]:
-    """Update the kernel as an admin does, or apt by itself: past Ansible."""
-    names = f"linux-image-{suffix} linux-headers-{suffix}"
+def update_kernel(machine: LabHost) -> subprocess.CompletedProcess[str]:
+    """Update the kernel as an admin does, past Ansible."""
+    names = "linux-image-amd64 linux-headers-amd64"
     options = "-q --yes --no-install-recommends --no-download"
     return machine.sh(f"DEBIAN_FRONTEND=noninteractive apt-get {options} install {names} 2>&1", check=False)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from driverdamages import NO_SECURITY, SECURITY
 from labhost import ROOT, LabHost, Playbook, PlayResult
 from vmfixtures import (
     LIMIT_S,
@@ -28,7 +29,6 @@ from vmfixtures import (
     kernel_fact,
     look,
     provision,
-    update_kernel,
 )
 
 from gpulab.lab import Lab
@@ -38,6 +38,7 @@ OTHER = "openssl req -new -x509 -newkey rsa:2048 -nodes -subj /CN=other/ -outfor
 PARTS = "host_preflight,module_signing,gpu_driver,kernel_gate,host_restart"
 KERNEL = "cloud-amd64"
 MODULES = "nvidia nvidia-uvm nvidia-modeset nvidia-drm"
+BROUGHT = "dpkg-query --show -f '${Version}\\n' nvidia-container-toolkit nvidia-driver-libs"
 # The same driver once more, as somebody installs it who does not think of the key, which lies where DKMS looks.
 BY_HAND = """rmmod nvidia_drm nvidia_modeset nvidia_uvm nvidia
 sh /root/driver.run --silent -M open --dkms --no-x-check --skip-module-load"""
@@ -154,9 +155,16 @@ def test_a_driver_that_was_installed_without_the_key_is_named_and_signed(
     assert "nvidia_drm" in look(machine).loaded
 
 
-def test_a_kernel_update_gets_signed_modules_and_is_started(lab: Lab, machine: LabHost, following: str) -> None:
-    updated = update_kernel(machine, KERNEL)
+def test_a_kernel_that_unattended_upgrades_bring_gets_signed_modules_and_is_started(
+    lab: Lab, machine: LabHost, following: str
+) -> None:
+    """In whichever order they take its image and its headers; a part of a driver they leave as it is."""
+    machine.sh(SECURITY)
+    updated = machine.sh("unattended-upgrade --verbose 2>&1", check=False)
+    brought = machine.sh(BROUGHT).stdout.split()
+    machine.sh(NO_SECURITY)
     assert updated.returncode == 0, updated.stdout
+    assert brought == ["999", "1"], updated.stdout
     assert signers(machine, following) == {OWNER}
     told = kernel_fact(machine)
     assert (told["state"], told["choice"], told["problems"]) == ("ok", following, {}), updated.stdout
