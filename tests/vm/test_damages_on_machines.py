@@ -34,6 +34,7 @@ from vmfixtures import (
     log_in,
     look,
     provision,
+    starts,
     untouched_after,
 )
 
@@ -82,6 +83,23 @@ OUTSIDE_DKMS = {
         "the module of KERNEL lies outside DKMS (/lib/modules/KERNEL/kernel/drivers/video/nvidia.ko)"
     ),
 }
+# The system's compiler is not the kernel's, and does not know all that the kernel's own build asks for.
+OTHER_GCC = """apt-get -q --yes --no-install-recommends install gcc-11 > /dev/null
+ln -s /usr/bin/gcc-11 /usr/local/bin/gcc
+ln -s gcc /usr/local/bin/cc
+! cc -ftrivial-auto-var-init=zero -xc -c -o /dev/null /dev/null 2> /dev/null"""
+# A kernel with nouveau's successor, whose place a module takes that drives nothing. The initramfs, and it alone, loads
+# it as it did nouveau, and nothing forbids that.
+NOVA = """mkdir /root/nova && cd /root/nova
+printf '%s\\n' '#include <linux/module.h>' 'MODULE_LICENSE("GPL");' > nova_core.c
+echo 'obj-m := nova_core.o' > Makefile
+make -C /lib/modules/KERNEL/build M=$PWD modules > /dev/null
+install -D -t /lib/modules/KERNEL/kernel/drivers/gpu/nova-core nova_core.ko
+depmod KERNEL
+sed -i 's/\\<nouveau$/nova_core/; s/\\<nouveau ||/nova_core ||/' $(grep -l nouveau -r /etc/initramfs-tools)
+sed -i '/nouveau/d' /etc/systemd/system/gpulab-lab-card.service
+rm /etc/modprobe.d/50-gpulab-nvidia.conf
+update-initramfs -u -k KERNEL"""
 # Somebody holds dpkg's lock until apt has waited for it.
 LOCKED_DPKG = """cat > /root/locking << 'END'
 import fcntl, subprocess, time
@@ -173,8 +191,10 @@ def test_half_an_installation_is_named_and_replaced(machine: LabHost, kernel: st
 
 
 def test_modules_outside_dkms_are_named_and_replaced(lab: Lab, machine: LabHost, kernel: str) -> None:
+    """Also where the system's compiler is another than the kernel's."""
     version = driver_version()
     machine.put(driver_file(lab), "/root/driver.run")
+    machine.sh(OTHER_GCC)
     for script, words in OUTSIDE_DKMS.items():
         machine.sh(script.replace("FAILING", failing_for_one_kernel(version)).replace("KERNEL", kernel))
         outcome, why = drift(machine)
@@ -184,6 +204,27 @@ def test_modules_outside_dkms_are_named_and_replaced(lab: Lab, machine: LabHost,
     assert cured.rc == 0, cured.stdout
     assert f"nvidia/{version}, {kernel}, x86_64: installed" in machine.sh("dkms status").stdout
     assert "/updates/dkms/" in machine.sh("modinfo -n nvidia").stdout
+    built_by = machine.sh("readelf --string-dump=.comment $(modinfo -n nvidia)").stdout
+    assert "GCC: (Debian 12." in built_by
+    assert "GCC: (Debian 11." not in built_by
+    assert drift(machine)[0] == "pass"
+
+
+def test_nova_goes_with_one_restart(lab: Lab, machine: LabHost, kernel: str) -> None:
+    machine.sh(NOVA.replace("KERNEL", kernel))
+    lab.reboot(machine.name)
+    seen, before = look(machine), starts(lab, machine)
+    assert "nova_core" in seen.loaded
+    assert "nova_core.ko" in seen.initramfs
+    outcome, why = drift(machine)
+    assert outcome == "fail"
+    assert f"the initramfs of {kernel}: it holds nova_core and not our modprobe settings" in why
+    cured = provision(machine).wait(LIMIT_S)
+    assert cured.rc == 0, cured.stdout
+    assert starts(lab, machine) == before + 1
+    seen = look(machine)
+    assert "nova_core" not in seen.loaded
+    assert "nvidia_drm" in seen.loaded
     assert drift(machine)[0] == "pass"
 
 
