@@ -133,7 +133,7 @@ def test_check_mode_accepts_no_new_key(host: LabHost) -> None:
 
 
 def test_a_host_that_never_comes_is_given_up_in_time(host: LabHost) -> None:
-    result = refused(host, ansible_port=1, host_rebuild_wait_seconds=4)
+    result = refused(host, ansible_port=1, host_rebuild_wait_seconds="4")  # a string, as from -e
     assert f"for 4 s no ssh server has shown a host key at {ADDRESS} port 1" in result.message
     assert result.seconds < 40
 
