@@ -208,7 +208,7 @@ def preseed(answers: Answers, *, host_keys: bool = False) -> str:
         if answers.disk
         else ("d-i partman/early_command", "string", _LARGEST_DISK)
     )
-    policy = "unattended-upgrades" if answers.updates == "security" else "none"
+    services = "security" if answers.updates == "security" else "security, updates"
     lines = [
         ("d-i debian-installer/locale", "string", answers.locale),
         ("d-i keyboard-configuration/xkb-keymap", "select", answers.keyboard),
@@ -236,11 +236,11 @@ def preseed(answers: Answers, *, host_keys: bool = False) -> str:
         ("d-i partman/choose_partition", "select", "finish"),
         ("d-i partman/confirm", "boolean", "true"),
         ("d-i partman/confirm_nooverwrite", "boolean", "true"),
-        ("d-i apt-setup/services-select", "multiselect", "security, updates"),
+        ("d-i apt-setup/services-select", "multiselect", services),
         ("tasksel tasksel/first", "multiselect", "standard, ssh-server"),
         ("d-i pkgsel/include", "string", " ".join(_PACKAGES)),
         ("d-i pkgsel/upgrade", "select", "full-upgrade"),
-        ("d-i pkgsel/update-policy", "select", policy),
+        ("d-i pkgsel/update-policy", "select", "unattended-upgrades"),
         ("popularity-contest popularity-contest/participate", "boolean", "false"),
         ("d-i grub-installer/only_debian", "boolean", "true"),
         ("d-i grub-installer/bootdev", "string", "default"),

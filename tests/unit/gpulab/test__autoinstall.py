@@ -105,6 +105,13 @@ def test_a_disk_that_it_cannot_be_told_of_is_refused(name: str) -> None:
         _autoinstall.user_data(answers(disk=f"/dev/disk/{name}"))
 
 
+@pytest.mark.parametrize(("wish", "services"), [("security", "security"), ("all", "security, updates")])
+def test_debian_goes_on_with_security_updates_whatever_the_installer_brings(wish: str, services: str) -> None:
+    text = _autoinstall.preseed(answers(updates=wish))
+    assert "d-i pkgsel/update-policy select unattended-upgrades\n" in text
+    assert f"d-i apt-setup/services-select multiselect {services}\n" in text
+
+
 def test_sudo_asks_for_nothing_where_there_is_no_password() -> None:
     for text in (_autoinstall.user_data(answers()), _autoinstall.preseed(answers())):
         assert "NOPASSWD" in text
