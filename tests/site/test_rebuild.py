@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 from labhost import LabHost, Playbook, PlayResult
-from reinstalled import fingerprint, reinstall, without_python
+from reinstalled import USER, fingerprint, reinstall, with_a_user, without_python
 
 from gpulab.lab import Lab
 
@@ -52,9 +52,11 @@ def test_a_reinstalled_host_is_brought_back_and_compared_with_one_command(
 
         reinstall(lab, NAME)
         without_python(host)
+        with_a_user(host)
         assert host.sh("ls -d /usr/local/cuda* /opt/miniforge3 /var/lib/gpulab/verify.json", check=False).stdout == ""
 
-        rebuilt = play(lab, tmp_path, "playbooks/rebuild.yml", without, host_rebuild_fingerprint=fingerprint(host))
+        given = {"host_rebuild_fingerprint": fingerprint(host), "ansible_user": USER}
+        rebuilt = play(lab, tmp_path, "playbooks/rebuild.yml", without, **given)
         assert rebuilt.rc == 0, rebuilt.message
         compared = rebuilt.of(NAME)[-1]["result"]
         assert compared["differences"] == []
@@ -67,8 +69,9 @@ def test_a_reinstalled_host_is_brought_back_and_compared_with_one_command(
         assert after["ssh_host_keys"] != before["ssh_host_keys"]
         assert "ssh host keys" in " ".join(compared["told"])
 
-        again = play(lab, tmp_path, "site.yml", without)
+        again = play(lab, tmp_path, "site.yml", without, ansible_user=USER)
         assert (again.rc, again.changed) == (0, 0), again.stdout
+        assert f"Accepted publickey for {USER}" in host.sh("journalctl -u ssh --no-pager -q").stdout
     finally:
         lab.remove_host(NAME)
 

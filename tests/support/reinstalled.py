@@ -7,8 +7,12 @@ from __future__ import annotations
 
 from labhost import LabHost
 
+from gpulab import _autoinstall
 from gpulab.lab import Lab, bare
 from gpulab.lab.ssh import ADDRESS
+
+USER = "admin"
+_LATE_COMMAND = "d-i preseed/late_command string "
 
 
 def keys_of(lab: Lab, name: str) -> list[str]:
@@ -47,4 +51,14 @@ def without_python(host: LabHost) -> None:
     host.sh(bare.WITHOUT_PYTHON)
 
 
-__all__ = ["expect_keys", "fingerprint", "keys_of", "port_of", "reinstall", "without_python"]
+def with_a_user(host: LabHost) -> None:
+    """Make the user that Debian's installer makes by our preseed, and let in whom its own late command lets in."""
+    key = (host.lab.directory / "id_ed25519.pub").read_text()
+    variables = {"ansible_user": USER, _autoinstall.VARIABLE: {"authorized_keys": [key]}}
+    lines = _autoinstall.preseed(_autoinstall.read_answers(host.name, variables)).splitlines()
+    (late,) = (line.removeprefix(_LATE_COMMAND) for line in lines if line.startswith(_LATE_COMMAND))
+    in_place = late.replace("/target/", "/").replace("in-target ", "")
+    host.sh(f"useradd --create-home --shell /bin/bash {USER} && {in_place}")
+
+
+__all__ = ["USER", "expect_keys", "fingerprint", "keys_of", "port_of", "reinstall", "with_a_user", "without_python"]
