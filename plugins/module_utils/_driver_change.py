@@ -22,7 +22,8 @@ PREPARING = ("fetch", "packages", "extract", "try_build")  # steps that leave th
 def plan_change(state: DriverState, wanted: Wanted, *, back: bool = False) -> list[Step]:
     """Return the steps that bring the driver about, without the account of them.
 
-    On the way back no package is installed, so it does not matter which ones are.
+    On the way back no package is installed, so it does not matter which ones are, and nobody is asked to leave first:
+    who holds the card has decided already whether the driver is installed beside the loaded module.
     """
     reasons = findings.install_reasons(state, wanted)
     kernels = findings.kernel_reasons(state, wanted)
@@ -32,9 +33,10 @@ def plan_change(state: DriverState, wanted: Wanted, *, back: bool = False) -> li
         refused += refusals.build_refusals(state, wanted)
     if install:
         refused += [*refusals.install_refusals(state, wanted), *transaction.held_back(state, wanted)]
+        refused += [] if back else refusals.running_refusals(state, wanted)
     refusals.refuse(refused)
     steps = fetch_step(wanted) if install else []
-    steps += _packages(state, wanted)
+    steps += [] if back else _packages(state, wanted)
     steps += _extract(state, wanted) if install else []
     steps += file_steps(state, wanted)
     if install:

@@ -22,7 +22,7 @@ from ansible_collections.gpulab.workstation.plugins.module_utils._host import Ho
 from ansible_collections.gpulab.workstation.plugins.module_utils._plan import Step
 
 Apply = t.Callable[[Wanted, Step], None]
-_TRIED_ALREADY = ("try_build", "packages")  # it was built on this host before, and nothing may take a network now
+_TRIED_ALREADY = "try_build"  # it was built on this host before
 
 
 def read_journal(host: Host) -> Journal | None:
@@ -133,7 +133,7 @@ def _put_back(host: Host, old: Wanted, apply: Apply) -> tuple[str, ...]:
     holders = [blocker for blocker in findings.users_in_the_way(state) if blocker.kind != "user"]
     old = dataclasses.replace(old, allow_running=bool(holders))
     for step in plan_change(state, old, back=True):
-        if step.action not in _TRIED_ALREADY:
+        if step.action != _TRIED_ALREADY:
             apply(old, step)
     state = read_driver(host, old)
     rest = [step.title for step in plan_change(state, old, back=True)]

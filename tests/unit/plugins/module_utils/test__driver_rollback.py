@@ -51,6 +51,15 @@ def copy(host: FakeHost, command: tuple[str, ...]) -> tuple[int, str, str]:
     return 0, "", ""
 
 
+def loaded(host: FakeHost, version: str) -> None:
+    """Have a machine's own kernel run with the module of a driver."""
+    host.commands["systemd-detect-virt"] = (1, "none\n", "")
+    host.remove("/run/systemd/container")
+    host.add("/proc/sys/kernel/osrelease", f"{driverhost.KERNEL}\n")
+    words = f"NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  {version}  Release Build\n"
+    host.add("/proc/driver/nvidia/version", words)
+
+
 def account(host: FakeHost) -> Journal:
     journal = rollback.read_journal(host)
     assert journal is not None
@@ -183,6 +192,36 @@ def test_on_the_way_back_only_who_holds_the_card_is_in_the_way(host: FakeHost, j
     assert seen == [job]
 
 
+def test_the_way_back_is_not_refused_for_the_session_of_its_own_run(host: FakeHost) -> None:
+    """The new module is loaded, the old driver has to be installed again, and the job cannot tell who is logged in."""
+    loaded(host, NEW)
+    host.commands["loginctl list-sessions"] = (0, "9 1000 alice\n", "")
+    host.commands["loginctl show-session 9"] = (0, recorded.text("logind/252-debian12-two-sessions.txt"), "")
+    ask, applied = new(host), list[str]()
+    rollback.begin(host, ask, described())
+    smi = host.read_text("/usr/bin/nvidia-smi") or ""
+    host.remove("/usr/bin/nvidia-smi")
+
+    def apply(_: Wanted, step: Step) -> None:
+        applied.append(step.action)
+        if step.action == "install":
+            host.add("/usr/bin/nvidia-smi", smi, mode=0o755)
+
+    with pytest.raises(OperatorError, match="was put back; a restart is requested"):  # no card that could be loaded for
+        rollback.after_failure(host, ask, Step("prove", ""), OperatorError(found="x.", expected="", action=""), apply)
+    assert "install" in applied
+
+
+def test_packages_that_are_missing_do_not_keep_the_way_back_open(host: FakeHost) -> None:
+    """A kernel that came while the new driver waited for its restart wants a compiler; that is for the next run."""
+    host.add(f"/lib/modules/{driverhost.KERNEL}/build/.config", 'CONFIG_CC_VERSION_TEXT="gcc-99 (Debian 99) 99.1.0"\n')
+    state = read_driver(host, wanted())
+    assert "gcc-99" in findings.missing_packages(state, wanted())
+    ask = new(host)
+    rollback.begin(host, ask, described())
+    assert "was put back; the host works as before" in fail(host, ask, "prove")
+
+
 def test_without_a_way_back_the_account_says_so(host: FakeHost) -> None:
     ask = new(host)
     rollback.begin(host, ask, None)
@@ -215,11 +254,7 @@ def test_a_restart_is_asked_for_where_the_old_module_is_not_the_loaded_one(host:
     ask = new(host)
     rollback.begin(host, ask, described())
     reasons = (f"driver {NEW} (open) is loaded, {VERSION} is installed",)
-    host.commands["systemd-detect-virt"] = (1, "none\n", "")
-    host.remove("/run/systemd/container")
-    host.add("/proc/sys/kernel/osrelease", f"{driverhost.KERNEL}\n")
-    loaded = f"NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  {NEW}  Release Build\n"
-    host.add("/proc/driver/nvidia/version", loaded)
+    loaded(host, NEW)
     message = fail(host, ask, "load")
     assert f"a restart is requested ({reasons[0]})" in message
     assert host.read_text("/run/gpulab/restart-required.d/gpu_driver") == f"{reasons[0]}\n"
