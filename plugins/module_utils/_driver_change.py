@@ -125,7 +125,7 @@ def _install(state: DriverState, wanted: Wanted, reasons: t.Sequence[str]) -> li
     kernel = target.release if target else ""
     steps = []
     if state.gpu.packages:
-        names = [package.name for package in state.gpu.packages]
+        names = [*(package.name for package in state.gpu.packages), *state.collateral]
         steps.append(Step("purge", f"Purge the distribution's driver: {', '.join(names)}", {"names": names}))
     if stale := _stale_dkms(state, wanted):
         title = f"Remove nvidia/{wanted.version} from DKMS, {stale}"

@@ -22,22 +22,25 @@ _HEAD = "Written by gpulab (role gpu_driver); changes are overwritten."
 # The parts of a driver, by the names Debian, Ubuntu and NVIDIA's own repository give them. nvidia-container-toolkit,
 # libnvidia-container*, nvidia-modprobe, nvidia-cuda-toolkit, cuda-toolkit-* and cuda-keyring are none and stay free.
 _PINNED = (
-    "nvidia-driver*", "nvidia-open*", "nvidia-dkms-*", "nvidia-kernel-*", "nvidia-open-kernel-*", "nvidia-headless-*",
-    "nvidia-utils-*", "nvidia-compute-utils-*", "nvidia-firmware-*", "nvidia-smi", "nvidia-alternative*",
+    "nvidia-driver*", "nvidia-open", "nvidia-open-*", "nvidia-dkms*", "nvidia-kernel-*", "nvidia-headless*",
+    "nvidia-utils*", "nvidia-compute-utils*", "nvidia-firmware*", "nvidia-smi", "nvidia-alternative*",
     "nvidia-persistenced", "nvidia-legacy-*", "nvidia-tesla-*", "nvidia-vdpau-driver", "nvidia-egl-*",
-    "nvidia-opencl-common", "nvidia-opencl-icd*", "nvidia-vulkan-*", "libnvidia-cfg1*", "libnvidia-common-*",
-    "libnvidia-compute-*",
-    "libnvidia-decode-*", "libnvidia-encode-*", "libnvidia-extra-*", "libnvidia-fbc1*", "libnvidia-gl-*",
-    "libnvidia-ml1",
-    "libnvidia-nvvm4*", "libnvidia-ptxjitcompiler1", "libnvidia-gpucomp*", "libcuda1", "libcudadebugger1",
-    "libnvcuvid1", "libnvoptix1", "linux-modules-nvidia-*", "linux-objects-nvidia-*", "linux-signatures-nvidia-*",
+    "nvidia-opencl-common", "nvidia-opencl-icd*", "nvidia-vulkan-*", "nvidia-cuda-mps", "nvidia-libopencl1",
+    "nvidia-powerd", "nvidia-suspend-common", "libnvidia-allocator1*", "libnvidia-api1*", "libnvidia-cfg1*",
+    "libnvidia-common*", "libnvidia-compiler*", "libnvidia-compute*", "libnvidia-decode*", "libnvidia-eglcore*",
+    "libnvidia-encode*", "libnvidia-extra*", "libnvidia-fbc1*", "libnvidia-gl*", "libnvidia-gpucomp*",
+    "libnvidia-ml1", "libnvidia-ngx1*", "libnvidia-nvvm4*", "libnvidia-opticalflow1*", "libnvidia-pkcs11*",
+    "libnvidia-ptxjitcompiler1*", "libnvidia-rtcore*", "libnvidia-tesla-*", "libcuda1", "libcudadebugger1",
+    "libnvcuvid1", "libnvoptix1", "libegl-nvidia*", "libgl1-nvidia-*", "libgles-nvidia*", "libglx-nvidia*",
+    "firmware-nvidia-*gsp", "linux-modules-nvidia-*", "linux-objects-nvidia-*", "linux-signatures-nvidia-*",
     "xserver-xorg-video-nvidia*", "cuda-drivers*",
 )  # fmt: skip
 
 # unattended-upgrades matches these from the start of a name (re.match); everything else is still upgraded.
 _BLACKLISTED = (
     "nvidia-(?!container)", "libnvidia-(?!container)", "libcuda", "libnvcuvid", "libnvoptix", "cuda-(?!keyring)",
-    "xserver-xorg-video-nvidia", "linux-(modules|objects|signatures)-nvidia",
+    "lib(egl|gl1|gles|glx)-nvidia", "firmware-nvidia-.*gsp", "xserver-xorg-video-nvidia",
+    "linux-(modules|objects|signatures)-nvidia",
 )  # fmt: skip
 
 

@@ -24,7 +24,11 @@ from ansible_collections.gpulab.workstation.plugins.module_utils._driver_state i
     header_metapackages,
 )
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_wanted import Wanted
-from ansible_collections.gpulab.workstation.plugins.module_utils._gpu_facts import LINKER_READ, modinfo_read
+from ansible_collections.gpulab.workstation.plugins.module_utils._gpu_facts import (
+    CUDA_METAPACKAGES,
+    LINKER_READ,
+    modinfo_read,
+)
 from ansible_collections.gpulab.workstation.plugins.module_utils._in_the_way import Blocker
 
 PROGRAMS = ("nvidia-smi", "nvidia-installer")  # the first to be used and the one that checks all others
@@ -166,6 +170,11 @@ def missing_packages(state: DriverState, wanted: Wanted) -> tuple[str, ...]:
     return tuple(sorted(needed - state.installed_packages))
 
 
+def foreign_collateral(state: DriverState) -> tuple[str, ...]:
+    """Return the packages that would go together with the distribution's driver and are more than a name for it."""
+    return tuple(name for name in state.collateral if not CUDA_METAPACKAGES.fullmatch(name))
+
+
 def signing_pair(state: DriverState, wanted: Wanted) -> tuple[str, str] | None:
     """Return key and certificate to sign with: those asked for, else where Secure Boot is on the pair DKMS signs with.
 
@@ -305,6 +314,7 @@ __all__ = [
     "can_load_now",
     "describe",
     "finds_its_card",
+    "foreign_collateral",
     "install_reasons",
     "is_loaded",
     "is_proven",

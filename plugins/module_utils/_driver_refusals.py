@@ -138,10 +138,11 @@ def _package_refusals(state: DriverState, wanted: Wanted) -> list[Refusal]:
                 "purge these packages, or set gpu_driver_replace_distro_driver to have it done",
             )
         ]
-    if state.collateral:
+    foreign = findings.foreign_collateral(state)
+    if foreign:
         return [
             Refusal(
-                f"purging the distribution's driver would also remove {', '.join(state.collateral)}",
+                f"purging the distribution's driver would also remove {', '.join(foreign)}",
                 "packages that only the driver needs",
                 "remove them yourself, or make them independent of the driver's packages",
             )

@@ -15,6 +15,14 @@ DRIVER_PACKAGES = (
     "nvidia-*",
     "libnvidia-*",
     "libcuda1",
+    "libcudadebugger1",
+    "libnvcuvid1",
+    "libnvoptix1",
+    "libegl-nvidia*",
+    "libgl1-nvidia-*",
+    "libgles-nvidia*",
+    "libglx-nvidia*",
+    "firmware-nvidia-*gsp",
     "linux-modules-nvidia-*",
     "linux-objects-nvidia-*",
     "linux-signatures-nvidia-*",
@@ -26,12 +34,15 @@ LINKER_READ = "libraries known to the linker"
 DRIVER_PACKAGES_READ = "installed packages"
 LIBRARIES = ("libcuda.so.1", "libnvidia-ml.so.1", "libnvidia-ptxjitcompiler.so.1", "libnvidia-nvvm.so.4")
 
-# Beside a driver, not in place of one: a wild card must not take these along.
+# Beside a driver, not in place of one: a wild card must not take these along. The server of MPS is the driver's own.
 _NO_DRIVER = re.compile(
-    r"^(nvidia-container.*|libnvidia-container.*|nvidia-docker.*|nvidia-prime.*|nvidia-cuda-.*|nvidia-cudnn"
+    r"^(nvidia-container.*|libnvidia-container.*|nvidia-docker.*|nvidia-prime.*|nvidia-cuda-(?!mps$).*|nvidia-cudnn"
     r"|nvidia-modprobe|nvidia-cg-.*|nvidia-opencl-dev|nvidia-profiler|nvidia-visual-profiler|nvidia-vaapi-driver"
-    r"|nvidia-texture-tools|libnvidia-ml-dev)$"
+    r"|nvidia-texture-tools|nvidia-openjdk-.*|nvidia-fs.*|nvidia-gds.*|libnvidia-ml-dev)$"
 )
+# What NVIDIA's repository installs a driver and a toolkit by: they depend on its driver and hold nothing but demos. The
+# toolkit stays without them.
+CUDA_METAPACKAGES = re.compile(r"cuda(-runtime|-demo-suite)?(-\d+-\d+)?")
 # The driver's own, and what only watches; the kernel cuts names off after 15 letters.
 _SERVICES = frozenset(
     {"nvidia-persiste", "nvidia-powerd", "nv-hostengine", "dcgm-exporter", "nvidia-fabricma", "nvidia-smi", "nvtop",
@@ -258,6 +269,7 @@ def is_nvidia_device(path: str) -> bool:
 
 __all__ = [
     "CONFLICTING_MODULES",
+    "CUDA_METAPACKAGES",
     "DRIVER_PACKAGES",
     "DRIVER_PACKAGES_READ",
     "GPU_CLASSES",

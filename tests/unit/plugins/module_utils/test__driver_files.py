@@ -10,16 +10,22 @@ import re
 
 import pytest
 
+import recorded
 from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_files as files
 
 DRIVER = ["nvidia-driver-580-open", "nvidia-driver", "nvidia-open", "nvidia-dkms-580-open", "nvidia-kernel-source-580",
           "nvidia-kernel-open-dkms", "nvidia-utils-580", "nvidia-smi", "nvidia-persistenced", "libnvidia-compute-580",
           "libnvidia-ml1", "libcuda1", "linux-modules-nvidia-580-generic", "linux-objects-nvidia-580-6.8.0-51-generic",
-          "xserver-xorg-video-nvidia-580", "cuda-drivers", "cuda-drivers-580", "nvidia-headless-580-open"]  # fmt: skip
+          "xserver-xorg-video-nvidia-580", "cuda-drivers", "cuda-drivers-580", "nvidia-headless-580-open",
+          # NVIDIA's own repository, without the branch in the name since 590
+          "nvidia-utils", "nvidia-dkms-open", "libnvidia-compute", "libnvidia-gl", "libnvidia-decode"]  # fmt: skip
+DEBIANS = [line.split() for line in recorded.text("apt/debian12-nvidia-packages.txt").splitlines() if line[0] != "#"]
+DRIVER += [name for source, name in DEBIANS if source.startswith("nvidia-graphics-drivers") and name != "nvidia-detect"]
+TOOLKIT = [name for source, name in DEBIANS if source in ("nvidia-cuda-toolkit", "nvidia-cudnn", "nvidia-cg-toolkit")]
 FREE = ["nvidia-container-toolkit", "nvidia-container-toolkit-base", "libnvidia-container1",
-        "libnvidia-container-tools",         "cuda-keyring"]  # fmt: skip
+        "libnvidia-container-tools", "cuda-keyring"]  # fmt: skip
 UNPINNED = [*FREE, "nvidia-modprobe", "nvidia-cuda-toolkit", "cuda-toolkit-12-9", "firmware-misc-nonfree",
-            "linux-image-generic", "nvidia-settings", "libcudart12"]  # fmt: skip
+            "linux-image-generic", "nvidia-settings", "libcudart12", *TOOLKIT]  # fmt: skip
 
 
 def texts(**changes: bool) -> dict[str, str | None]:

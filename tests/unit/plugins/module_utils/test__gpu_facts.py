@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import fnmatch
+
 import pytest
 
 import recorded
@@ -140,6 +142,21 @@ def test_packages_that_are_a_driver() -> None:
     found = [package.name for package in facts.parse_driver_packages(text)]
     both = ["libnvidia-compute-570:amd64", "libnvidia-compute-570:i386"]
     assert found == [*both, "linux-modules-nvidia-570-generic", "nvidia-driver-570-open"]
+
+
+def test_of_debians_packages_all_of_the_driver_are_one_and_the_toolkits_are_none() -> None:
+    rows = [line.split() for line in recorded.text("apt/debian12-nvidia-packages.txt").splitlines() if line[:1] != "#"]
+    driver = ("nvidia-graphics-drivers", "nvidia-open-gpu-", "nvidia-support", "nvidia-settings", "nvidia-xconfig",
+              "nvidia-persistenced")  # fmt: skip
+    wanted = sorted(name for source, name in rows if source.startswith(driver))
+    asked = [name for _, name in rows if any(fnmatch.fnmatchcase(name, pattern) for pattern in facts.DRIVER_PACKAGES)]
+    found = facts.parse_driver_packages("".join(f"{name}\t1\tii \n" for name in asked))
+    assert [package.name for package in found] == wanted
+
+
+@pytest.mark.parametrize("name", ["nvidia-fs", "nvidia-fs-dkms", "nvidia-gds-12-9", "nvidia-openjdk-8-jre"])
+def test_other_products_are_no_driver(name: str) -> None:
+    assert facts.parse_driver_packages(f"{name}\t1\tii \n") == ()
 
 
 @pytest.mark.parametrize(
