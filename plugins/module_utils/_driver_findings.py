@@ -25,7 +25,7 @@ from ansible_collections.gpulab.workstation.plugins.module_utils._driver_state i
 )
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_wanted import Wanted
 from ansible_collections.gpulab.workstation.plugins.module_utils._gpu_facts import (
-    CUDA_METAPACKAGES,
+    GO_ALONG,
     LINKER_READ,
     modinfo_read,
 )
@@ -171,8 +171,8 @@ def missing_packages(state: DriverState, wanted: Wanted) -> tuple[str, ...]:
 
 
 def foreign_collateral(state: DriverState) -> tuple[str, ...]:
-    """Return the packages that would go together with the distribution's driver and are more than a name for it."""
-    return tuple(name for name in state.collateral if not CUDA_METAPACKAGES.fullmatch(name))
+    """Return the packages that would go together with the distribution's driver and are something without it."""
+    return tuple(name for name in state.collateral if not GO_ALONG.fullmatch(name))
 
 
 def signing_pair(state: DriverState, wanted: Wanted) -> tuple[str, str] | None:

@@ -40,9 +40,10 @@ _NO_DRIVER = re.compile(
     r"|nvidia-modprobe|nvidia-cg-.*|nvidia-opencl-dev|nvidia-profiler|nvidia-visual-profiler|nvidia-vaapi-driver"
     r"|nvidia-texture-tools|nvidia-openjdk-.*|nvidia-fs.*|nvidia-gds.*|libnvidia-ml-dev)$"
 )
-# What NVIDIA's repository installs a driver and a toolkit by: they depend on its driver and hold nothing but demos. The
-# toolkit stays without them.
-CUDA_METAPACKAGES = re.compile(r"cuda(-runtime|-demo-suite)?(-\d+-\d+)?")
+# What goes along with a driver's packages because it depends on them, and is nothing without: by what NVIDIA's
+# repository installs a driver and a toolkit together (the toolkit stays), and by what Debian puts a driver's libGL in
+# the place of Mesa's.
+GO_ALONG = re.compile(r"cuda(-runtime|-demo-suite)?(-\d+-\d+)?|glx-alternative-nvidia|glx-diversions")
 # The driver's own, and what only watches; the kernel cuts names off after 15 letters.
 _SERVICES = frozenset(
     {"nvidia-persiste", "nvidia-powerd", "nv-hostengine", "dcgm-exporter", "nvidia-fabricma", "nvidia-smi", "nvtop",
@@ -269,9 +270,9 @@ def is_nvidia_device(path: str) -> bool:
 
 __all__ = [
     "CONFLICTING_MODULES",
-    "CUDA_METAPACKAGES",
     "DRIVER_PACKAGES",
     "DRIVER_PACKAGES_READ",
+    "GO_ALONG",
     "GPU_CLASSES",
     "LIBRARIES",
     "LINKER_READ",

@@ -274,9 +274,16 @@ def test_the_distributions_driver_is_purged_by_name_after_the_build_was_tried() 
     assert "would also remove cuda-demo" in refusal(dataclasses.replace(state, collateral=("cuda-demo",)))
 
 
-def test_names_for_a_driver_and_a_toolkit_go_with_the_driver_and_the_toolkit_stays() -> None:
+def test_what_is_nothing_without_a_driver_goes_with_it_and_the_toolkit_stays() -> None:
     packages = (gpu.Package("cuda-drivers", "575.57"), gpu.Package("nvidia-open", "575.57"))
-    names = ("cuda", "cuda-12-9", "cuda-demo-suite-12-9", "cuda-runtime-12-9")
+    names = (
+        "cuda",
+        "cuda-12-9",
+        "cuda-demo-suite-12-9",
+        "cuda-runtime-12-9",
+        "glx-alternative-nvidia",
+        "glx-diversions",
+    )
     state = bare(gpu=gpu_facts(driver_loaded=None, libraries=(), packages=packages), collateral=names)
     purge = next(step for step in plan_driver(state, wanted()).steps if step.action == "purge")
     assert purge.params == {"names": ["cuda-drivers", "nvidia-open", *names]}
