@@ -11,7 +11,7 @@ from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_
 from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_findings as findings
 from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_refusals as refusals
 from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_transaction as transaction
-from ansible_collections.gpulab.workstation.plugins.module_utils._driver_state import DriverState
+from ansible_collections.gpulab.workstation.plugins.module_utils._driver_state import DriverState, Initramfs
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_wanted import Wanted
 from ansible_collections.gpulab.workstation.plugins.module_utils._plan import Step
 
@@ -28,12 +28,15 @@ def plan_change(state: DriverState, wanted: Wanted, *, back: bool = False) -> li
     reasons = findings.install_reasons(state, wanted)
     kernels = findings.kernel_reasons(state, wanted)
     install = bool(reasons)
+    touched = install or bool(kernels) or files.MODPROBE in findings.outdated_files(state, wanted)
     refused = refusals.unread_refusals(state, wanted, packages=not back)
     if install or kernels:
         refused += refusals.build_refusals(state, wanted)
     if install:
         refused += [*refusals.install_refusals(state, wanted), *transaction.held_back(state, wanted)]
-        refused += [] if back else refusals.running_refusals(state, wanted)
+    if install and not back:
+        refused += refusals.running_refusals(state, wanted)
+    refused += [] if back else refusals.initramfs_refusals(state, _rewritten(state, wanted, touched=touched))
     refusals.refuse(refused)
     steps = fetch_step(wanted) if install else []
     steps += [] if back else _packages(state, wanted)
@@ -45,7 +48,6 @@ def plan_change(state: DriverState, wanted: Wanted, *, back: bool = False) -> li
         again = {k.release for k in state.kernels if findings.signature_reason(k, state, wanted)}
         steps += [_build(kernel, reason, again=kernel in again) for kernel, reason in kernels.items()]
     steps += [] if install else _clean_up(state, wanted)
-    touched = install or bool(kernels) or files.MODPROBE in findings.outdated_files(state, wanted)
     steps += initramfs_steps(state, wanted, touched=touched)
     if install:
         steps.append(Step("prove", f"Prove that {wanted.title} is whole, and note it"))
@@ -233,10 +235,15 @@ def initramfs_steps(state: DriverState, wanted: Wanted, *, touched: bool) -> lis
     if stale:
         told = "; ".join(f"{kernel}: {reason}" for kernel, reason in stale.items())
         return [Step("initramfs", f"Update the initramfs: {told}")]
-    images = [kernel.initramfs for kernel in state.kernels if kernel.initramfs]
-    held = [image for image in images if image.modules or not image.listed]
     title = "Update the initramfs where it holds graphics drivers, or where nobody can list it"
-    return [Step("initramfs", title)] if touched and held else []
+    return [Step("initramfs", title)] if _rewritten(state, wanted, touched=touched) else []
+
+
+def _rewritten(state: DriverState, wanted: Wanted, *, touched: bool) -> list[Initramfs]:
+    """Return the images that a change would have written anew."""
+    stale = findings.stale_initramfs(state, wanted)
+    images = [(kernel.release in stale, kernel.initramfs) for kernel in state.kernels if kernel.initramfs]
+    return [image for is_stale, image in images if is_stale or (touched and (image.modules or not image.listed))]
 
 
 def configure_step(state: DriverState, wanted: Wanted) -> list[Step]:

@@ -31,7 +31,7 @@ from ansible_collections.gpulab.workstation.plugins.module_utils._driver_leftove
     empty_directories,
     leftovers,
 )
-from ansible_collections.gpulab.workstation.plugins.module_utils._driver_refusals import SYSTEM_PLACES
+from ansible_collections.gpulab.workstation.plugins.module_utils._driver_refusals import BOOT, SYSTEM_PLACES
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_wanted import Wanted
 from ansible_collections.gpulab.workstation.plugins.module_utils._errors import OperatorError
 from ansible_collections.gpulab.workstation.plugins.module_utils._fetch import cached_path
@@ -58,7 +58,7 @@ _DRIVER_FILE = re.compile(r"NVIDIA-Linux-[\w.-]+\.run(\.part)?")
 def read_driver(host: Host, wanted: Wanted) -> states.DriverState:
     """Read everything; the costly comparison of every installed file comes last and only where all else is well."""
     reading = Reading(host)
-    about_host = read_host(reading, [*SYSTEM_PLACES, *wanted.work_directories])
+    about_host = read_host(reading, [*SYSTEM_PLACES, BOOT, *wanted.work_directories])
     kernels = _installed_kernels(reading, about_host)
     about_gpu = read_gpu(reading, kernels)
     state = states.DriverState(
@@ -189,9 +189,11 @@ def read_initramfs(reading: Reading, release: str) -> states.Initramfs | None:
         return None
     listing = reading.output(["lsinitramfs", path], f"initramfs of {release}")
     if listing is not None:
-        return states.parse_initramfs(listing, path, found.mtime, files.SETTINGS)
+        return states.parse_initramfs(listing, path, found.mtime, files.SETTINGS, found.size)
     known = reading.host.which("lsinitramfs") is not None
-    return states.Initramfs(path, found.mtime, (), has_our_settings=False, listed=False) if known else None
+    if not known:
+        return None
+    return states.Initramfs(path, found.mtime, (), has_our_settings=False, listed=False, size=found.size)
 
 
 def _is_program(reading: Reading, path: str) -> bool:

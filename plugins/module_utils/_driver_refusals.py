@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
+import typing as t
 from dataclasses import dataclass
 
 from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_findings as findings
 from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_state as states
-from ansible_collections.gpulab.workstation.plugins.module_utils._driver_state import DriverState
+from ansible_collections.gpulab.workstation.plugins.module_utils._driver_state import DriverState, Initramfs
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_wanted import Wanted
 from ansible_collections.gpulab.workstation.plugins.module_utils._gpu_facts import (
     DRIVER_PACKAGES_READ,
@@ -20,6 +21,8 @@ from ansible_collections.gpulab.workstation.plugins.module_utils._host_facts imp
 from ansible_collections.gpulab.workstation.plugins.module_utils._in_the_way import Blocker, RefusalError
 
 SYSTEM_PLACES = ("/usr", "/lib/modules", "/var/lib")
+BOOT = "/boot"
+_LARGER = 1.3  # a new initramfs beside the old one, which it replaces: of a larger driver, or with more modules
 
 
 @dataclass(frozen=True)
@@ -221,6 +224,23 @@ def _signing_refusals(state: DriverState, wanted: Wanted) -> list[Refusal]:
     ]
 
 
+def initramfs_refusals(state: DriverState, images: t.Sequence[Initramfs]) -> list[Refusal]:
+    """Refuse a change after which an initramfs could not be written: the old driver would have gone by then."""
+    place = next((place for place in state.host.places if place.path == BOOT), None)
+    needed = round(_LARGER * max((image.size for image in images), default=0))
+    if place is None or not images or (place.free_bytes >= needed and not place.read_only):
+        return []
+    found = "is read-only" if place.read_only else f"has {_mb(place.free_bytes)} free"
+    return [
+        Refusal(
+            f"{place.mount_point} {found}, and the initramfs has to be written anew there",
+            f"{_mb(needed)}: each new one is written beside the old one, and the largest has"
+            f" {_mb(max(image.size for image in images))}",
+            "remove kernels that nobody starts ('apt-get --purge autoremove' knows them), or give it more space",
+        )
+    ]
+
+
 def _place_words(place: Place) -> str:
     flags = [word for word, given in (("noexec", place.noexec), ("read-only", place.read_only)) if given]
     return f"{place.path} on {place.mount_point} ({', '.join([*flags, _mb(place.free_bytes) + ' free'])})"
@@ -231,9 +251,11 @@ def _mb(size: int) -> str:
 
 
 __all__ = [
+    "BOOT",
     "SYSTEM_PLACES",
     "Refusal",
     "build_refusals",
+    "initramfs_refusals",
     "install_refusals",
     "refuse",
     "running_refusals",

@@ -64,6 +64,7 @@ class Initramfs:
     modules: tuple[str, ...]
     has_our_settings: bool
     listed: bool = True  # whether anybody could list it
+    size: int = 0  # bytes
 
 
 @dataclass(frozen=True)
@@ -227,12 +228,12 @@ def parse_marker(text: str | None) -> Marker | None:
         return None
 
 
-def parse_initramfs(listing: str, path: str, modified: float, settings: str) -> Initramfs:
+def parse_initramfs(listing: str, path: str, modified: float, settings: str, size: int = 0) -> Initramfs:
     """Read ``lsinitramfs``; ``settings`` is the name of our file in modprobe.d."""
     names = listing.splitlines()
     modules = {found[1] for name in names if (found := _IN_INITRAMFS.search(name.strip()))}
     ours = any(name.strip().endswith(f"modprobe.d/{settings}") for name in names)
-    return Initramfs(path, modified, tuple(sorted(modules)), ours)
+    return Initramfs(path, modified, tuple(sorted(modules)), ours, size=size)
 
 
 def driver_libraries(names: t.Iterable[str]) -> tuple[tuple[str, str], ...]:

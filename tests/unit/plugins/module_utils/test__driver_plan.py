@@ -291,6 +291,35 @@ def test_what_is_nothing_without_a_driver_goes_with_it_and_the_toolkit_stays() -
     assert "would also remove cuda-toolkit-12-9, hashcat-nvidia." in refusal(with_more)
 
 
+def boot(free: int, **changes: bool) -> hosts.HostFacts:
+    """Return a host with a /boot of its own."""
+    place = hosts.Place("/boot", "/boot", "ext4", free, 10**9, **{"noexec": False, "read_only": False, **changes})
+    return host_facts(places=(*host_facts().places, place))
+
+
+@pytest.mark.parametrize(
+    ("host", "words"),
+    [
+        (boot(129_000_000), "/boot has 129 MB free"),
+        (boot(10**9, read_only=True), "/boot is read-only"),
+        (boot(131_000_000), ""),
+    ],
+    ids=["full", "read-only", "enough"],
+)
+def test_a_boot_that_cannot_take_another_initramfs_is_refused_before_the_driver_is_touched(
+    host: hosts.HostFacts, words: str
+) -> None:
+    image = states.Initramfs("/boot/initrd.img", 20.0, ("nouveau",), has_our_settings=True, size=100_000_000)
+    state = bare(host=host, kernels=(kernel(module=None, initramfs=image),))
+    if words:
+        found = refusal(state)
+        assert words in found
+        assert "130 MB" in found
+        without = dataclasses.replace(image, modules=())
+        state = dataclasses.replace(state, kernels=(kernel(module=None, initramfs=without),))
+    assert plan_driver(state, wanted()).steps, "an image without graphics drivers is not written anew"
+
+
 def test_an_alternate_mark_without_a_package_is_refused() -> None:
     assert "alternate-install-present" in refusal(bare(alternate_mark=True))
 
