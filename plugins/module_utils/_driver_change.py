@@ -50,7 +50,8 @@ def plan_change(state: DriverState, wanted: Wanted, *, back: bool = False) -> li
     steps += [] if install else _clean_up(state, wanted)
     steps += initramfs_steps(state, wanted, touched=touched)
     if install:
-        steps.append(Step("prove", f"Prove that {wanted.title} is whole, and note it"))
+        served = [kernel.release for kernel in findings.served_kernels(state, wanted)]
+        steps.append(Step("prove", f"Prove that {wanted.title} is whole, and note it", {"kernels": served}))
     to_load = install or state.gpu.driver_loaded is None or transaction.awaits_proof(state, wanted)
     load = to_load and findings.can_load_now(state, wanted) and not wanted.allow_running
     if load:

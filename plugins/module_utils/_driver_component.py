@@ -133,7 +133,7 @@ class DriverComponent:
             "tidy": lambda _: steps.tidy(host, wanted.version, log),
             "service": lambda p: steps.enable_service(host, log, start=p["start"]),
             "initramfs": lambda _: steps.update_initramfs(host, wanted, log),
-            "prove": lambda _: run.prove(host, wanted, log),
+            "prove": lambda p: run.prove(host, wanted, p["kernels"], log),
             "load": lambda _: load_module(host, wanted.version, log),
             "disable": lambda _: steps.disable_service(host, log),
             "uninstall": lambda p: run.uninstall(host, busy=p["busy"], services=p["services"], log=log),

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import typing as t
 
 from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_endings as endings
@@ -229,9 +230,14 @@ def _recorded(host: Host) -> str | None:
     return record.version if record else None
 
 
-def prove(host: Host, wanted: Wanted, log: str) -> None:
-    """Look at every layer; only a whole driver gets the mark that later runs trust."""
+def prove(host: Host, wanted: Wanted, kernels: t.Collection[str], log: str) -> None:
+    """Look at every layer; only a whole driver gets the mark that later runs trust.
+
+    A kernel that has come since the plan was made (unattended-upgrades) does not speak against it: the next plan builds
+    for it.
+    """
     state = read_driver(host, wanted)
+    state = dataclasses.replace(state, kernels=tuple(k for k in state.kernels if k.release in kernels))
     reasons = [*findings.install_reasons(state, wanted, proven=False)]
     reasons += [f"{kernel}: {reason}" for kernel, reason in findings.kernel_reasons(state, wanted).items()]
     reasons += [refusal.found for refusal in unread_refusals(state, wanted, packages=False)]

@@ -40,7 +40,7 @@ def test_every_action_of_a_plan_has_its_change(tmp_path: Path) -> None:
         Step("extract", "", {"directory": WORK}),
         Step("install", "", {"directory": WORK, "arguments": [], "kernel": driverhost.KERNEL, "services": []}),
         Step("build", "", {"kernel": driverhost.KERNEL}),
-        Step("prove", ""),
+        Step("prove", "", {"kernels": [driverhost.KERNEL]}),
     ],
     ids=lambda step: step.action,
 )

@@ -13,8 +13,10 @@ import pytest
 import driverhost
 import recorded
 from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_files as files
+from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_findings as findings
 from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_run as run
 from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_state as states
+from ansible_collections.gpulab.workstation.plugins.module_utils._driver_reader import read_driver
 from ansible_collections.gpulab.workstation.plugins.module_utils._errors import OperatorError
 from ansible_collections.gpulab.workstation.plugins.module_utils._host import Filesystem
 from driver_states import OLD, SHA, VERSION, wanted
@@ -110,7 +112,7 @@ def test_status_0_with_a_module_outside_dkms_is_not_proven_in_dkms_words(host: F
     host.commands["./nvidia-installer"] = installer
     run.install(host, wanted(), PARAMS, LOG)
     with pytest.raises(OperatorError) as caught:
-        run.prove(host, wanted(), LOG)
+        run.prove(host, wanted(), [KERNEL], LOG)
     assert f"the module of {KERNEL} lies outside DKMS" in caught.value.found
     assert f"{KERNEL}: DKMS says built" in caught.value.found
     assert "install refused" in caught.value.found
@@ -210,9 +212,27 @@ def test_only_a_whole_driver_is_marked_as_proven(host: FakeHost) -> None:
     driverhost.add_driver(host)
     host.add(run.INSTALL_LOG, COMPLETE)
     host.remove(files.MARKER)
-    run.prove(host, wanted(), LOG)
+    run.prove(host, wanted(), [KERNEL], LOG)
     marker = states.parse_marker(host.read_text(files.MARKER))
     assert marker == states.Marker(VERSION, "open", SHA, host.sha256("/var/lib/nvidia/log") or "")
+
+
+def test_a_kernel_that_came_meanwhile_does_not_speak_against_a_driver(host: FakeHost) -> None:
+    """By unattended-upgrades, after the modules were planned; the next plan has a step for it."""
+    driverhost.add_driver(host)
+    host.add(run.INSTALL_LOG, COMPLETE)
+    host.add("/boot/vmlinuz-6.1.0-99-amd64", "x")
+    host.make_dirs("/lib/modules/6.1.0-99-amd64/kernel")
+    missing = (1, "", "modinfo: ERROR: Module nvidia not found.\n")
+    host.commands["modinfo -k 6.1.0-99-amd64"] = missing
+    state = read_driver(host, wanted())
+    assert list(findings.kernel_reasons(state, wanted())) == ["6.1.0-99-amd64"]
+    host.remove(files.MARKER)
+    run.prove(host, wanted(), [KERNEL], LOG)
+    assert host.exists(files.MARKER)
+    host.remove(files.MARKER)
+    with pytest.raises(OperatorError, match="6.1.0-99-amd64: it has no module"):
+        run.prove(host, wanted(), [KERNEL, "6.1.0-99-amd64"], LOG)
 
 
 @pytest.mark.parametrize(
@@ -233,7 +253,7 @@ def test_a_half_driver_is_not(host: FakeHost, damage: t.Callable[[FakeHost], obj
     host.remove(files.MARKER)
     damage(host)
     with pytest.raises(OperatorError) as caught:
-        run.prove(host, wanted(), LOG)
+        run.prove(host, wanted(), [KERNEL], LOG)
     assert words in str(caught.value)
     assert not host.exists(files.MARKER)
 
