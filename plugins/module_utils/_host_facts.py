@@ -168,8 +168,19 @@ def parse_secure_boot(variable: bytes) -> str | None:
     return values.get(variable[_EFI_VALUE]) if len(variable) == _EFI_VALUE + 1 else None
 
 
+def validates_nothing(variable: bytes) -> bool:
+    """Whether shim's variable MokSBStateRT says that its owner has had validation disabled (mokutil, then the console).
+
+    The kernel takes Secure Boot for off then, if the variable is one of shim's own making, which no reboot keeps (EFI
+    stub of Linux, secureboot.c; UEFI 2.10, 8.2: EFI_VARIABLE_NON_VOLATILE is the first bit of the attributes).
+    """
+    return len(variable) == _EFI_VALUE + 1 and variable[_EFI_VALUE] == 1 and not variable[0] & 1
+
+
 def parse_mokutil_state(text: str) -> str | None:
     """Return the state from ``mokutil --sb-state``; None where it says something else."""
+    if "validation is disabled in shim" in text:
+        return "off"
     if "SecureBoot enabled" in text:
         return "on"
     if "SecureBoot disabled" in text:
@@ -328,4 +339,5 @@ __all__ = [
     "parse_users",
     "parse_utmp",
     "status_field",
+    "validates_nothing",
 ]

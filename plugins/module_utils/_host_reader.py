@@ -17,6 +17,7 @@ from ansible_collections.gpulab.workstation.plugins.module_utils._reading import
 _FRAMEWORK = "/etc/dkms/framework.conf"
 _EFI = "/sys/firmware/efi"
 _SECURE_BOOT = f"{_EFI}/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
+_SHIMS_STATE = f"{_EFI}/efivars/MokSBStateRT-605dab50-e046-4300-abb6-3dd810dd8b23"
 
 
 def read_host(
@@ -130,6 +131,8 @@ def read_secure_boot(reading: Reading, certificates: t.Sequence[str] = ()) -> fa
     if state is None:
         reading.note("Secure Boot", why)
         return facts.SecureBoot("unreadable", why)
+    if state == "on" and facts.validates_nothing(_content(reading, _SHIMS_STATE)):
+        return facts.SecureBoot("off", "on in the firmware, but validation is disabled in shim")
     return facts.SecureBoot(state, detail, _signing_keys(reading, certificates) if state == "on" else ())
 
 

@@ -75,6 +75,7 @@ def test_secure_boot_variable(variable: bytes, state: str | None) -> None:
     [
         ("SecureBoot enabled\n", "on"),
         ("SecureBoot disabled\nPlatform is in Setup Mode\n", "off"),
+        ("SecureBoot enabled\nSecureBoot validation is disabled in shim\n", "off"),
         ("EFI variables are not supported on this system\n", "not_uefi"),
         ("Failed to read SecureBoot\n", None),
     ],

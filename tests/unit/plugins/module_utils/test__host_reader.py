@@ -147,6 +147,17 @@ def test_secure_boot(
     assert whats(reading) == (["Secure Boot"] if state == "unreadable" else [])
 
 
+@pytest.mark.parametrize(
+    ("shims", "state"),
+    [(b"\x06\0\0\0\1", "off"), (b"\x06\0\0\0\0", "on"), (b"\x07\0\0\0\1", "on"), (b"", "on")],
+    ids=["disabled", "not-disabled", "planted-by-the-system", "empty"],
+)
+def test_secure_boot_without_shims_validation_is_off(host: FakeHost, shims: bytes, state: str) -> None:
+    host.add(EFIVAR, b"\x06\0\0\0\1")
+    host.add("/sys/firmware/efi/efivars/MokSBStateRT-605dab50-e046-4300-abb6-3dd810dd8b23", shims)
+    assert read_host(Reading(host)).secure_boot.state == state
+
+
 def test_a_secure_boot_variable_that_may_not_be_read_is_not_off(host: Locked) -> None:
     host.add(EFIVAR, b"\x06\0\0\0\1")
     host.locked = (EFIVAR,)
