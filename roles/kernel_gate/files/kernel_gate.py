@@ -4,8 +4,9 @@
 """Lets no machine start a kernel that has no NVIDIA module: run by the kernel packages' hooks, after DKMS, and at boot.
 
 Each installed kernel is asked for the modules of the driver that gpulab has proven on this machine. As long as GRUB's
-choice (the first of its menu) has none, a drop-in makes the first one with modules the choice, the message of the day
-and the local fact gpulab_kernel say so; once it has them, all of that goes away again. Kernels are never held back.
+choice (what GRUB_DEFAULT names, else the first of its menu) has none, a drop-in makes the first one with modules the
+choice, the message of the day and the local fact gpulab_kernel say so; once it has them, all of that goes away again.
+Kernels are never held back.
 
 It must not break a package installation: `--hook` always ends with status 0. `--dry-run` prints what it would do.
 """
@@ -29,6 +30,9 @@ SELECTION = "etc/default/grub.d/99-gpulab-kernel.cfg"
 MESSAGE = "etc/motd.d/50-gpulab-kernel"
 FACT = "etc/ansible/facts.d/gpulab_kernel.fact"
 SECURE_BOOT = "sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
+# Whether validation was disabled in shim (mokutil --disable-validation): then the kernel takes Secure Boot for off, if
+# the variable is not one that a reboot keeps, the first bit of its attributes (Linux, secureboot.c of its EFI stub).
+SHIMS_STATE = "sys/firmware/efi/efivars/MokSBStateRT-605dab50-e046-4300-abb6-3dd810dd8b23"
 # The certificates that a machine's owner has enrolled, as shim passes them on: a file of the kernel's own (since Linux
 # 5.10, whole), else the variable, with four bytes of attributes before its value; and those of the firmware.
 ENROLLED = (
@@ -39,6 +43,8 @@ FIRMWARES_OWN = "sys/firmware/efi/efivars/db-d719b2cb-3d3a-4596-a3bc-dad00e67656
 X509 = uuid.UUID("a5c059a1-94e4-4aa7-87b5-ab155c2bf072").bytes_le  # EFI_CERT_X509_GUID (UEFI 2.10, 32.4.1)
 GUID_BYTES = 16
 GRUB_MENU = "boot/grub/grub.cfg"
+GRUB_SETTINGS, GRUB_PARTS = "etc/default/grub", "etc/default/grub.d"
+GRUB_ENVIRONMENT = "boot/grub/grubenv"
 MODULES = ("nvidia", "nvidia-modeset", "nvidia-drm", "nvidia-uvm")
 SECURE_BOOT_ON = 1  # fifth byte of the variable, after four of attributes (UEFI specification 2.10, 3.3)
 UNSIGNED = ", and Secure Boot is on"
@@ -51,7 +57,7 @@ GRUB_LIMIT_S = 600
 class Verdict:
     """What a machine would start: `state` is ok, held, stranded (no kernel has modules), no_driver or no_kernel.
 
-    `newest` is GRUB's own choice, as a rule the newest.
+    `newest` is what GRUB starts without us: the kernel that GRUB_DEFAULT names, as a rule the newest.
     """
 
     state: str
@@ -79,13 +85,16 @@ def boot_order(kernels: list[str], menu: str) -> list[str]:
     return ordered
 
 
-def judge(ordered: list[str], driver: str, problems: dict[str, str]) -> Verdict:
-    """Decide which of the kernels, in GRUB's order, to start; `problems` says why a kernel's modules would not do."""
+def judge(ordered: list[str], driver: str, problems: dict[str, str], wished: str = "") -> Verdict:
+    """Decide which of the kernels, in GRUB's order, to start; `problems` says why a kernel's modules would not do.
+
+    `wished` is the kernel that the machine's owner has told GRUB to start, empty where GRUB starts the first.
+    """
     if not driver:
         return Verdict("no_driver")
     if not ordered:
         return Verdict("no_kernel", driver)
-    newest = ordered[0]
+    newest = wished if wished in ordered else ordered[0]
     told = {kernel: problems[kernel] for kernel in ordered if problems.get(kernel)}
     if newest not in told:
         return Verdict("ok", driver, newest, newest, told)
@@ -185,6 +194,56 @@ def menu_entry(menu: str, kernel: str) -> str:
     return ""
 
 
+@dataclass
+class Entry:
+    """An entry of GRUB's menu, with those of its own where it is a submenu."""
+
+    title: str
+    ident: str
+    kernel: str = ""
+    entries: list[Entry] = field(default_factory=list)
+
+
+def menu_entries(menu: str) -> list[Entry]:
+    """Read grub.cfg as grub-mkconfig writes it: what is indented belongs to the submenu above."""
+    top: list[Entry] = []
+    last = Entry("", "")
+    for line in menu.splitlines():
+        found = re.match(r"(\s*)(?:menuentry|submenu)\s+(['\"])(.*?)\2(.*)", line)
+        if found:
+            ident = re.search(r"\$menuentry_id_option '([^']+)'", found[4])
+            last = Entry(found[3], ident[1] if ident else "")
+            (top[-1].entries if found[1] and top else top).append(last)
+        elif image := re.match(r"\s*linux(?:efi|16)?\s+\S*vmlinuz-(\S+)", line):
+            last.kernel = last.kernel or image[1]
+    return top
+
+
+def named_kernel(entries: list[Entry], name: str) -> str:
+    """Return the kernel of the entry that GRUB_DEFAULT names; empty where that is none of a kernel.
+
+    A name is a number, a title or an id; one in a submenu follows that of the submenu and '>' (GRUB manual, "default").
+    """
+    here, _, below = name.partition(">")
+    if here.isdigit():
+        found = entries[int(here)] if int(here) < len(entries) else None
+    else:
+        found = next((entry for entry in entries if here in (entry.title, entry.ident)), None)
+    if found is None:
+        return ""
+    return named_kernel(found.entries, below) if below else found.kernel
+
+
+def grub_default(settings: list[str], environment: str) -> str:
+    """Return what GRUB is told to start: the last GRUB_DEFAULT; where that is `saved`, what grub-set-default noted."""
+    names = re.findall(r"^\s*GRUB_DEFAULT=(.*?)\s*$", "\n".join(settings), re.MULTILINE)
+    name = names[-1].strip("'\"") if names else ""
+    if name != "saved":
+        return name
+    saved = re.search(r"^saved_entry=(.*)$", environment, re.MULTILINE)
+    return saved[1] if saved else ""
+
+
 def selection_text(verdict: Verdict, entry: str) -> str | None:
     """Return GRUB's drop-in, None where GRUB's own choice is right."""
     if verdict.state != "held" or not entry:
@@ -237,6 +296,13 @@ class System:
             return []
         return [kernel for kernel in images if (self.root / "lib/modules" / kernel).is_dir()]
 
+    def wished(self, menu: str) -> str:
+        """Return the kernel that the machine's owner has told GRUB to start; empty where GRUB starts its first."""
+        parts = sorted((self.root / GRUB_PARTS).glob("*.cfg"))
+        paths = [GRUB_SETTINGS, *(f"{GRUB_PARTS}/{part.name}" for part in parts)]
+        settings = [self.text(path) or "" for path in paths if path != SELECTION]
+        return named_kernel(menu_entries(menu), grub_default(settings, self.text(GRUB_ENVIRONMENT) or ""))
+
     def driver(self) -> str:
         """Return the version of the driver that gpulab has proven here, empty where there is none."""
         try:
@@ -253,7 +319,10 @@ class System:
 
     def signed_only(self) -> bool:
         """Tell whether Secure Boot is on, where the kernel refuses modules without a signature of a key it trusts."""
-        return (self._bytes(SECURE_BOOT) or b"")[4:5] == bytes([SECURE_BOOT_ON])
+        if (self._bytes(SECURE_BOOT) or b"")[4:5] != bytes([SECURE_BOOT_ON]):
+            return False
+        shims = self._bytes(SHIMS_STATE) or b"\0"
+        return shims[4:5] != b"\1" or bool(shims[0] & 1)
 
     def trusted(self) -> frozenset[int] | None:
         """Return the serial numbers of the certificates that a kernel trusts; None where no list can be read."""
@@ -347,7 +416,7 @@ def gate(system: System, *, dry_run: bool) -> dict[str, object]:
     """Look at every kernel and bring GRUB's choice, the message and the fact in line; return the account."""
     driver, kernels, menu = system.driver(), system.kernels(), system.text(GRUB_MENU) or ""
     problems = {kernel: system.problem(kernel, driver) for kernel in kernels} if driver else {}
-    verdict = judge(boot_order(kernels, menu), driver, problems)
+    verdict = judge(boot_order(kernels, menu), driver, problems, system.wished(menu))
     entry = menu_entry(menu, verdict.choice) if verdict.state == "held" else ""
     files = wanted_files(verdict, entry)
     changes = [path for path, text in files.items() if system.text(path) != text]

@@ -32,6 +32,7 @@ UUID = "0f3c2f38-2b7e-4f0a-9a52-6a1d2f7f7b11"
 MENU = f"""\
 set default="0"
 menuentry 'Debian GNU/Linux' --class debian $menuentry_id_option 'gnulinux-simple-{UUID}' {{
+\tlinux\t/boot/vmlinuz-{NEW} root=UUID={UUID} ro quiet
 }}
 submenu 'Advanced options for Debian GNU/Linux' $menuentry_id_option 'gnulinux-advanced-{UUID}' {{
 \tmenuentry 'Debian GNU/Linux, with Linux {NEW}' --class debian $menuentry_id_option 'gnulinux-{NEW}-advanced-{UUID}' {{
@@ -39,7 +40,10 @@ submenu 'Advanced options for Debian GNU/Linux' $menuentry_id_option 'gnulinux-a
 \tmenuentry 'Linux {NEW} (recovery mode)' --class debian $menuentry_id_option 'gnulinux-{NEW}-recovery-{UUID}' {{
 \t}}
 \tmenuentry 'Debian GNU/Linux, with Linux {OLD}' --class debian $menuentry_id_option 'gnulinux-{OLD}-advanced-{UUID}' {{
+\t\tlinux\t/vmlinuz-{OLD} root=UUID={UUID} ro quiet
 \t}}
+}}
+menuentry "Another system" --class windows {{
 }}
 """
 
@@ -241,6 +245,73 @@ def test_a_kernel_whose_modules_another_key_has_signed_is_not_started(tmp_path: 
     assert program.gate(found, dry_run=False)["state"] == "stranded"
     assert "signed by 'lab' with a key that is not enrolled" in (found.text(program.MESSAGE) or "")
     assert "To do: run gpulab's site.yml" in (found.text(program.MESSAGE) or "")
+
+
+def test_secure_boot_without_shims_validation_asks_for_no_signature(tmp_path: Path) -> None:
+    found = machine(tmp_path, **{NEW: DRIVER})
+    for path, content in ((program.SECURE_BOOT, b"attr\x01"), (program.ENROLLED[0][0], b"")):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes(content)
+    found.key = key_of(7)
+    states = []
+    for shims in (b"\x06\0\0\0\0", b"\x06\0\0\0\1", b"\x07\0\0\0\1"):
+        (tmp_path / program.SHIMS_STATE).write_bytes(shims)
+        states.append(program.gate(found, dry_run=True)["state"])
+    assert states == ["stranded", "ok", "stranded"]
+
+
+PINNED = f"gnulinux-advanced-{UUID}>gnulinux-{OLD}-advanced-{UUID}"
+
+
+@pytest.mark.parametrize(
+    ("settings", "part", "saved", "kernel"),
+    [
+        ("GRUB_DEFAULT=0", "", "", NEW),
+        ("GRUB_DEFAULT='1>2'", "", "", OLD),
+        ('GRUB_DEFAULT="1>2"\nGRUB_TIMEOUT=5', "", "", OLD),
+        (f"GRUB_DEFAULT='Advanced options for Debian GNU/Linux>Debian GNU/Linux, with Linux {OLD}'", "", "", OLD),
+        (f"GRUB_DEFAULT={PINNED}", "", "", OLD),
+        (f"GRUB_DEFAULT={PINNED}", "GRUB_DEFAULT=0", "", NEW),
+        ("GRUB_DEFAULT=saved", "", PINNED, OLD),
+        ("GRUB_DEFAULT=saved", "", "", ""),
+        ("# GRUB_DEFAULT=1", "", "", ""),
+        ("GRUB_DEFAULT=2", "", "", ""),
+        ("GRUB_DEFAULT=1", "", "", ""),
+        ("GRUB_DEFAULT=7", "", "", ""),
+        ("GRUB_DEFAULT='1>9'", "", "", ""),
+        ("GRUB_DEFAULT=gone", "", "", ""),
+    ],
+    ids=["first", "numbers", "quotes", "titles", "ids", "a-later-part", "saved", "nothing-saved", "a-comment",
+         "another-system", "a-submenu", "too-far", "too-far-below", "gone"],
+)  # fmt: skip
+def test_the_kernel_that_the_owner_has_told_grub_to_start(
+    tmp_path: Path, settings: str, part: str, saved: str, kernel: str
+) -> None:
+    found = machine(tmp_path)
+    texts = {program.GRUB_SETTINGS: settings, f"{program.GRUB_PARTS}/50-lab.cfg": part,
+             program.SELECTION: "GRUB_DEFAULT='1>1'", program.GRUB_ENVIRONMENT: f"saved_entry={saved}\n"}  # fmt: skip
+    for path, text in texts.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(f"{text}\n")
+    assert found.wished(MENU) == kernel
+
+
+@pytest.mark.parametrize(
+    ("with_modules", "state", "choice"),
+    [((OLD, NEW), "ok", OLD), ((OLD,), "ok", OLD), ((NEW,), "held", NEW), ((), "stranded", OLD)],
+    ids=["both", "the-old-one", "the-new-one", "none"],
+)
+def test_a_kernel_that_was_chosen_by_hand_is_the_one_that_counts(
+    tmp_path: Path, with_modules: tuple[str, ...], state: str, choice: str
+) -> None:
+    found = machine(tmp_path)
+    found.modules = dict.fromkeys(with_modules, DRIVER)
+    (tmp_path / program.GRUB_SETTINGS).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / program.GRUB_SETTINGS).write_text(f"GRUB_DEFAULT='{PINNED}'\n")
+    account = program.gate(found, dry_run=False)
+    assert (account["state"], account["newest"], account["choice"]) == (state, OLD, choice)
+    assert (found.text(program.SELECTION) is not None) == (state == "held")
+    assert program.gate(found, dry_run=True)["changes"] == []
 
 
 def test_a_cured_kernel_is_started_again(tmp_path: Path) -> None:
