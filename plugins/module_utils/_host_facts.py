@@ -13,6 +13,7 @@ from dataclasses import dataclass
 # struct utmp of glibc on 64-bit Linux, utmp(5): type, pid, line, id, user, host, exit, session, time, address.
 _UTMP = struct.Struct("<hxxi32s4s32s256shhiii4i20x")
 _USER_PROCESS = 7
+X_WITHOUT_SCREEN = frozenset({"Xvfb", "Xvnc", "Xtigervnc", "Xtightvnc", "Xvnc4", "Xdummy", "Xephyr", "Xnest"})
 _EFI_VALUE = 4  # the first four bytes of a file in efivarfs are the variable's attributes
 _DER_INTEGER, _DER_VERSION, _DER_LONG = 0x02, 0xA0, 0x80
 
@@ -315,6 +316,7 @@ __all__ = [
     "DKMS_PAIR",
     "TOOLS",
     "UBUNTU_PAIR",
+    "X_WITHOUT_SCREEN",
     "HostFacts",
     "Kernel",
     "Machine",

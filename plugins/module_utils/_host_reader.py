@@ -238,11 +238,27 @@ def _display_manager(reading: Reading) -> str | None:
 
 
 def _desktop_running(reading: Reading, manager: str | None) -> bool:
-    if any(name.startswith("X") for name in reading.names("/tmp/.X11-unix")):  # noqa: S108 - where X servers listen
+    sockets = (name for name in reading.names("/tmp/.X11-unix") if name.startswith("X"))  # noqa: S108 - X servers listen
+    if any(_is_screen(reading, name) for name in sockets):
         return True
     if manager is None:
         return False
     return reading.host.run(["systemctl", "is-active", "display-manager.service"], timeout_s=120).ok
+
+
+def _is_screen(reading: Reading, socket: str) -> bool:
+    """Whether an X server with a screen listens there; one that was killed leaves socket and lock behind.
+
+    A server's lock holds its pid (Xserver(1), "FILES"). Without one, as where a container shares the socket, somebody
+    is assumed there.
+    """
+    lock = f"/tmp/.{socket}-lock"  # noqa: S108
+    if not reading.host.exists(lock):
+        return True
+    pid = (reading.text(lock) or "").strip()
+    if not pid.isdigit() or not reading.host.exists(f"/proc/{pid}"):
+        return not pid.isdigit()
+    return (reading.text(f"/proc/{pid}/comm") or "").strip() not in facts.X_WITHOUT_SCREEN
 
 
 def _tools(reading: Reading) -> tuple[str, ...]:

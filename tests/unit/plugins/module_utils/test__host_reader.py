@@ -260,3 +260,26 @@ def test_display_manager(host: FakeHost, active: tuple[int, str, str], running: 
     host.commands["systemctl is-active display-manager.service"] = active
     found = read_host(Reading(host))
     assert (found.display_manager, found.desktop_running) == ("gdm3", running)
+
+
+@pytest.mark.parametrize(
+    ("lock", "comm", "running"),
+    [
+        (None, None, True),
+        ("       812\n", "Xorg", True),
+        ("       812\n", "Xwayland", True),
+        ("       812\n", "Xvfb", False),
+        ("       812\n", None, False),
+        ("", None, True),
+    ],
+    ids=["no-lock", "a-server", "under-wayland", "without-a-screen", "killed", "half-a-lock"],
+)
+def test_a_socket_of_x_is_a_desktop_while_a_server_with_a_screen_has_it(
+    host: FakeHost, lock: str | None, comm: str | None, running: bool  # noqa: FBT001
+) -> None:  # fmt: skip
+    host.add("/tmp/.X11-unix/X99")
+    if lock is not None:
+        host.add("/tmp/.X99-lock", lock)
+    if comm is not None:
+        host.add("/proc/812/comm", f"{comm}\n")
+    assert read_host(Reading(host)).desktop_running is running
