@@ -158,7 +158,7 @@ class SettledDriver(DriverComponent):
         journal = rollback.read_journal(host)
         if journal is None or journal.phase is not journals.Phase.INSTALLED:
             return None
-        self.wanted = journals.wanted_again(journal.target, self.asked, self.asked.cache_directory)
+        self.wanted = journals.wanted_after_restart(journal, self.asked)
         return read_driver(host, self.wanted)
 
     def plan(self, state: DriverState | None) -> Plan:
@@ -169,7 +169,7 @@ class SettledDriver(DriverComponent):
         """Make one change to the driver that the account names."""
         journal = rollback.read_journal(host)
         if journal:
-            self.wanted = journals.wanted_again(journal.target, self.asked, self.asked.cache_directory)
+            self.wanted = journals.wanted_after_restart(journal, self.asked)
         super().apply(host, step, progress)
 
     def report(self, state: DriverState | None) -> dict[str, t.Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import enum
 import json
 import typing as t
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_wanted import Wanted
 from ansible_collections.gpulab.workstation.plugins.module_utils._fetch import Artefact
@@ -58,6 +58,7 @@ class Journal:
     after_restart: bool = False  # whether the target failed only after the host had been restarted into it
     put_back: str = ""  # the version that is there again
     events: tuple[Event, ...] = ()
+    places: t.Mapping[str, t.Any] = field(default_factory=dict)  # directories of the wish, for who settles it later
 
     def concerns(self, wanted: Wanted) -> bool:
         """Whether it is about the driver that is wanted now."""
@@ -130,6 +131,18 @@ def title(driver: Driver) -> str:
     return f"{driver['version']} ({driver['flavour']})"
 
 
+def places(wanted: Wanted) -> dict[str, t.Any]:
+    """Return the directories that a change works in, JSON-able."""
+    return {"cache_directory": wanted.cache_directory, "work_directories": list(wanted.work_directories)}
+
+
+def wanted_after_restart(journal: Journal, asked: Wanted) -> Wanted:
+    """Return the wish for the driver that waited for a restart, in its directories: who asks then knows none."""
+    cache = str(journal.places.get("cache_directory", asked.cache_directory))
+    work = tuple(journal.places.get("work_directories", asked.work_directories))
+    return wanted_again(journal.target, replace(asked, cache_directory=cache, work_directories=work), cache)
+
+
 def wanted_again(driver: Driver, now: Wanted, cache_directory: str) -> Wanted:
     """Return the wish for a driver as it was installed, with the present inventory's say on everything else.
 
@@ -157,6 +170,8 @@ __all__ = [
     "is_same",
     "parse_installed",
     "parse_journal",
+    "places",
     "title",
+    "wanted_after_restart",
     "wanted_again",
 ]

@@ -36,12 +36,12 @@ def begin(host: Host, wanted: Wanted, origin: Driver | None) -> None:
     What a killed one has left and no later step would replace goes.
     """
     remove_unfinished(host)
-    last = read_journal(host)
+    last, places = read_journal(host), journals.places(wanted)
     if last is None or last.phase is not Phase.REPLACING or not last.concerns(wanted):
-        last = Journal(Phase.REPLACING, journals.describe(wanted), origin)
+        last = Journal(Phase.REPLACING, journals.describe(wanted), origin, places=places)
         _write(host, last.moved(Phase.REPLACING, host.now()))
     else:
-        _write(host, last.moved(Phase.REPLACING, host.now(), "continued", origin=origin))
+        _write(host, last.moved(Phase.REPLACING, host.now(), "continued", origin=origin, places=places))
 
 
 def commit(host: Host, wanted: Wanted, progress: Progress, *, awaits_restart: bool) -> None:

@@ -16,10 +16,13 @@ from ansible_collections.gpulab.workstation.plugins.module_utils import (
     _driver_plan,
     _driver_transaction,
 )
-from ansible_collections.gpulab.workstation.plugins.module_utils._driver_component import DriverComponent
+from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_journal as journals
+from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_rollback as rollback
+from ansible_collections.gpulab.workstation.plugins.module_utils._driver_component import DriverComponent, SettledDriver
+from ansible_collections.gpulab.workstation.plugins.module_utils._driver_journal import Journal, Phase
 from ansible_collections.gpulab.workstation.plugins.module_utils._errors import OperatorError
 from ansible_collections.gpulab.workstation.plugins.module_utils._plan import Step
-from driver_states import PARAMS
+from driver_states import PARAMS, wanted
 from fakehost import FakeHost
 
 WORK = "/opt/gpulab-driver"
@@ -62,3 +65,27 @@ def test_a_step_in_between_keeps_it(tmp_path: Path) -> None:
     assert host.read_text("/etc/modprobe.d/x.conf") == "# x\n"
     DriverComponent.from_params(PARAMS).apply(host, Step("file", "", {**step.params, "text": None}), lambda _: None)
     assert not host.exists("/etc/modprobe.d/x.conf")
+
+
+def test_after_a_restart_a_driver_is_looked_after_in_the_directories_of_its_change(tmp_path: Path) -> None:
+    """The role that restarts asks with the state alone; without a note, as an older version leaves none, as it asks."""
+    host = FakeHost(tmp_path)
+    driverhost.add_driver(host)
+    own = {"cache_directory": "/srv/cache", "work_directories": ["/srv/work"]}
+    asked = SettledDriver.from_params({**PARAMS, "state": "settled"})
+    for changes, cache, work in (({"places": own}, "/srv/cache", ("/srv/work",)), ({}, "/var/cache/gpulab", None)):
+        journal = Journal(Phase.INSTALLED, journals.describe(wanted()), None, **changes)
+        host.add(journals.JOURNAL, journal.to_text())
+        assert asked.read(host) is not None
+        assert asked.wanted.cache_directory == cache
+        assert asked.wanted.work_directories == (work or asked.asked.work_directories)
+
+
+def test_a_change_notes_its_directories(tmp_path: Path) -> None:
+    host = FakeHost(tmp_path)
+    for _ in range(2):  # the second goes on with the first, which was killed
+        rollback.begin(host, wanted(work_directories=["/srv/work"]), None)
+        assert host.read_text(journals.JOURNAL)
+        assert journals.parse_journal(host.read_text(journals.JOURNAL)).places == {  # type: ignore[union-attr]
+            "cache_directory": "/var/cache/gpulab", "work_directories": ["/srv/work"],
+        }  # fmt: skip
