@@ -85,8 +85,9 @@ def _to_try(state: DriverState, wanted: Wanted) -> list[str]:
     """Return the kernels to build for in a scratch place: all of them, where a driver could be lost.
 
     nvidia-installer builds for one kernel before it removes what is there, but after it has unloaded the old module.
+    Debian's own modules have other names (nvidia-current), by which modinfo does not find them.
     """
-    there = any(kernel.module for kernel in state.kernels)
+    there = bool(state.gpu.packages) or any(kernel.module for kernel in state.kernels)
     return [kernel.release for kernel in findings.served_kernels(state, wanted)] if there else []
 
 

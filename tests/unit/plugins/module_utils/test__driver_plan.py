@@ -274,6 +274,13 @@ def test_the_distributions_driver_is_purged_by_name_after_the_build_was_tried() 
     assert "would also remove cuda-demo" in refusal(dataclasses.replace(state, collateral=("cuda-demo",)))
 
 
+def test_debians_driver_is_kept_until_the_build_was_tried_though_its_modules_have_other_names() -> None:
+    packages = (gpu.Package("nvidia-kernel-dkms", "535.309"),)
+    state = bare(gpu=gpu_facts(driver_loaded=None, libraries=(), packages=packages), kernels=(kernel(module=None),))
+    order = [step.action for step in plan_driver(state, wanted()).steps]
+    assert order.index("try_build") < order.index("begin") < order.index("purge")
+
+
 def test_what_is_nothing_without_a_driver_goes_with_it_and_the_toolkit_stays() -> None:
     packages = (gpu.Package("cuda-drivers", "575.57"), gpu.Package("nvidia-open", "575.57"))
     names = (
