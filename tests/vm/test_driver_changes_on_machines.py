@@ -31,7 +31,18 @@ ONE_REFUSED = f"""cat > /usr/local/sbin/refusing << 'END'
 case $(modinfo -F version nvidia-uvm) in {NEW}) echo 'could not insert nvidia_uvm: Invalid argument' >&2; exit 1 ;; esac
 exec modprobe --ignore-install nvidia-uvm
 END
+chmod 0755 /usr/local/sbin/refusing
 echo 'install nvidia-uvm /usr/local/sbin/refusing' > /etc/modprobe.d/refusing.conf"""
+# A stand-in of the driver's own service, which has the control device open, and a job that will be done by itself.
+SERVICE = """[ -e /dev/nvidiactl ] || mknod /dev/nvidiactl c 195 255
+cp /bin/sleep /usr/local/bin/nvidia-powerd
+printf '%s\\n' '[Service]' 'StandardInput=file:/dev/nvidiactl' 'ExecStart=/usr/local/bin/nvidia-powerd infinity' \\
+  > /etc/systemd/system/nvidia-powerd.service
+systemctl daemon-reload && systemctl start nvidia-powerd"""
+WITHOUT_SERVICE = """systemctl stop nvidia-powerd
+rm /etc/systemd/system/nvidia-powerd.service /usr/local/bin/nvidia-powerd"""
+PASSING = "systemd-run --quiet --unit passing --property StandardInput=file:/dev/nvidiactl sleep 120"
+PID = "systemctl show --property MainPID --value nvidia-powerd"
 # A program that has the driver's control device open, from each start on.
 COMES_EARLY = """cat > /etc/systemd/system/early.service << 'END'
 [Service]
@@ -64,9 +75,9 @@ TRACES = r"""find /etc /usr/bin /usr/sbin /usr/lib/systemd /usr/lib/modprobe.d /
 
 @pytest.fixture(scope="module")
 def machine(driven_machine: NewMachine) -> LabHost:
-    """Have a machine with a driver and containers that use it, whose kernel will not take the next one."""
+    """Have a machine with a driver and containers that use it, whose kernel will not take the next one whole."""
     host = driven_machine("vm-upgrade")
-    host.sh(REFUSE)
+    host.sh(ONE_REFUSED)
     host.sh(TOOLKIT)
     return host
 
@@ -80,22 +91,25 @@ def account(machine: LabHost) -> dict[str, t.Any]:
     return told
 
 
-def test_a_driver_whose_modules_do_not_load_is_put_back_at_once(
+def test_a_driver_of_which_a_module_does_not_load_is_put_back_at_once(
     lab: Lab, machine: LabHost, new: dict[str, t.Any]
 ) -> None:
-    """From what the host keeps itself: its cache is empty, and nobody has the old driver any more."""
+    """From what the host keeps itself: its cache is empty, and nobody has the old driver any more.
+
+    The new driver's first module is loaded by then and has to go again, while this run's own session is there.
+    """
     old, before = loaded(machine), starts(lab, machine)
     machine.sh(f"rm -r /var/cache/gpulab/*/NVIDIA-Linux-x86_64-{old}.run")
     lab.set_faults(Fault(f"/files/NVIDIA-Linux-x86_64-{old}.run", "missing"))
     failed = provision(machine, gpu_driver_release=new).wait(LIMIT_S)
     lab.set_faults()
     assert failed.failed == 1, failed.stdout
-    assert "No such device" in failed.message
+    assert "'modprobe nvidia-uvm' ended with 1" in failed.message
     assert f"Driver {old} (open) was put back; the host works as before" in failed.message
     assert (loaded(machine), starts(lab, machine)) == (old, before)
     told = account(machine)
     assert (told["phase"], told["target"]["version"], told["put_back"]) == ("rolled_back", NEW, old)
-    assert "No such device" in told["why"]
+    assert "Invalid argument" in told["why"]
 
 
 def test_a_job_on_the_gpu_keeps_its_driver(machine: LabHost, new: dict[str, t.Any]) -> None:
@@ -111,6 +125,7 @@ def test_a_job_on_the_gpu_keeps_its_driver(machine: LabHost, new: dict[str, t.An
 
 def test_a_driver_that_a_restart_does_not_bring_is_put_back(lab: Lab, machine: LabHost, new: dict[str, t.Any]) -> None:
     """The job is still there: the new driver is installed beside the loaded one, and the restart is forced."""
+    machine.sh(REFUSE)
     old, before = loaded(machine), starts(lab, machine)
     ended = provision(machine, gpu_driver_release=new, **FORCED).wait(LIMIT_S)
     assert ended.rc != 0, ended.stdout
@@ -153,11 +168,21 @@ def test_a_toolkit_that_brings_its_own_driver_is_found_out(machine: LabHost, tmp
 def test_an_upgrade_needs_no_restart_where_nobody_uses_the_card(
     lab: Lab, machine: LabHost, new: dict[str, t.Any]
 ) -> None:
-    """Nothing is left of the driver that the toolkit has brought."""
+    """A job is waited for, the driver's own service is stopped for it and runs again.
+
+    Nothing is left of the driver that the toolkit has brought.
+    """
     machine.sh(f"test -e {OTHER}")
-    before = starts(lab, machine)
-    upgraded = provision(machine, gpu_driver_release=new, gpu_driver_retry=True).wait(LIMIT_S)
+    machine.sh(SERVICE)
+    machine.sh(PASSING)
+    before, service = starts(lab, machine), machine.sh(PID).stdout
+    patient = {"gpu_driver_retry": True, "gpu_driver_wait_minutes": 30}
+    upgraded = provision(machine, gpu_driver_release=new, **patient).wait(LIMIT_S)
     assert upgraded.rc == 0, upgraded.stdout
+    assert "gpu_driver | waiting up to 30 min: sleep (pid " in upgraded.stdout
+    assert machine.sh("systemctl is-active nvidia-powerd").stdout == "active\n"
+    assert machine.sh(PID).stdout != service
+    machine.sh(WITHOUT_SERVICE)
     assert (loaded(machine), starts(lab, machine)) == (NEW, before)
     assert f"hostPath: {LIB}/libcuda.so.{NEW}" in machine.sh(f"cat {SPECIFICATION}").stdout
     again = provision(machine, gpu_driver_release=new).wait(LIMIT_S)

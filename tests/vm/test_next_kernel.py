@@ -8,6 +8,7 @@ Then the machine has two kernels, and what goes wrong for one of them is told, c
 
 from __future__ import annotations
 
+import subprocess
 import typing as t
 
 import pytest
@@ -52,6 +53,15 @@ def versions(machine: LabHost, *kernels: str) -> list[str]:
     return [machine.sh(f"modinfo -k {kernel} -F version nvidia", check=False).stdout.strip() for kernel in kernels]
 
 
+def said_at_login(machine: LabHost) -> str:
+    """Log in at a terminal, and out again; return what was shown."""
+    command = machine.lab.ssh_command(machine.name)
+    done = subprocess.run(
+        [command[0], "-tt", *command[1:]], input="exit\n", capture_output=True, text=True, timeout=300, check=False
+    )
+    return done.stdout.replace("\r\n", "\n")
+
+
 def test_a_kernel_that_the_driver_does_not_compile_for_is_not_started(
     lab: Lab, machine: LabHost, present: str, following: str
 ) -> None:
@@ -75,6 +85,7 @@ def test_a_kernel_that_the_driver_does_not_compile_for_is_not_started(
     assert following in told["problems"]
     message = machine.sh("cat /etc/motd.d/50-gpulab-kernel").stdout
     assert f"This machine starts {present} until that is cured." in message
+    assert message in said_at_login(machine)
     lab.reboot(machine.name)  # by the drop-in of the gate, should the package's own hooks not have come to GRUB
     assert look(machine).kernel == present
 

@@ -115,6 +115,14 @@ def test_it_is_enforced(lab: Lab, machine: LabHost) -> None:
     assert "Key was rejected by service" in load(machine, "other")
 
 
+def test_without_a_key_of_the_lab_the_machine_is_refused(machine: LabHost) -> None:
+    refused = provision(machine, parts=PARTS).wait(LIMIT_S)
+    assert refused.rc == 2, refused.stdout
+    assert "Secure Boot is on, and there is no key on this host to sign kernel modules with." in refused.message
+    assert "make one for the lab with 'gpulab signing-key'" in refused.message
+    assert machine.sh("test -e /var/lib/dkms/mok.key -o -e /var/lib/nvidia", check=False).returncode == 1
+
+
 def test_the_run_asks_for_one_visit_to_the_console(machine: LabHost, key: LabsKey) -> None:
     asked = key.provision(machine).wait(LIMIT_S)
     assert asked.rc == 2, asked.stdout
