@@ -67,11 +67,15 @@ class DriverComponent:
             self._changes(host, self.wanted, progress)[step.action](step.params)
             done = step.action not in ("prove", "commit")
         except (OperatorError, OSError) as error:
+            self._remove_unpacked(host)  # first: where the disk is full, it is what makes room for the way back
             rollback.after_failure(host, self.wanted, step, error, apply)
         finally:
             if not done:
-                for directory in self.wanted.work_directories:
-                    host.remove(f"{directory}/{WORK}")
+                self._remove_unpacked(host)
+
+    def _remove_unpacked(self, host: Host) -> None:
+        for directory in self.wanted.work_directories:
+            host.remove(f"{directory}/{WORK}")
 
     def report(self, state: DriverState) -> dict[str, t.Any]:
         """Return what the module returns about the driver."""

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import typing as t
 
@@ -92,7 +93,8 @@ def after_failure(host: Host, wanted: Wanted, step: Step, error: Exception, appl
     if journal is None or not touched:
         raise error
     if journal.way_back is None:
-        _write(host, journal.moved(Phase.FAILED, host.now(), _words(error), why=_words(error)))
+        with contextlib.suppress(OSError):  # a full disk; what failed is to be told in any case
+            _write(host, journal.moved(Phase.FAILED, host.now(), _words(error), why=_words(error)))
         raise error
     roll_back(host, wanted, _words(error), apply)
 
@@ -104,20 +106,21 @@ def roll_back(host: Host, wanted: Wanted, why: str, apply: Apply) -> t.NoReturn:
         raise _lost(why)
     after_restart = journal.after_restart or journal.phase is Phase.INSTALLED
     journal = journal.moved(Phase.ROLLING_BACK, host.now(), why, why=why, after_restart=after_restart)
-    _write(host, journal)
     old = journals.wanted_again(journal.way_back or {}, wanted, journals.KEPT)
     try:
+        _write(host, journal)
         restart = _put_back(host, old, apply)
+        host.write_text(journals.INSTALLED, journals.installed_text(old))
+        _drop_others(host, [journal.way_back or {}])
+        _write(host, journal.moved(Phase.ROLLED_BACK, host.now(), put_back=old.version))
     except (OperatorError, OSError) as error:
-        _write(host, journal.moved(Phase.ROLLING_BACK, host.now(), _words(error)))
+        with contextlib.suppress(OSError):  # a full disk
+            _write(host, journal.moved(Phase.ROLLING_BACK, host.now(), _words(error)))
         raise OperatorError(
             found=f"{why} And {old.title} could not be put back: {_words(error)}",
             expected=f"{wanted.title}, or the former driver.",
             action="cure what it says, then run again: the next run first goes on with putting it back.",
         ) from error
-    host.write_text(journals.INSTALLED, journals.installed_text(old))
-    _drop_others(host, [journal.way_back or {}])
-    _write(host, journal.moved(Phase.ROLLED_BACK, host.now(), put_back=old.version))
     now = "the host works as before" if not restart else f"a restart is requested ({'; '.join(restart)})"
     raise OperatorError(
         found=f"{why} Driver {journals.title(journal.way_back or {})} was put back; {now}.",

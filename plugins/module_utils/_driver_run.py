@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import typing as t
 
@@ -144,7 +145,8 @@ def install(host: Host, wanted: Wanted, params: t.Mapping[str, t.Any], log: str)
         host.run(["ldconfig"], timeout_s=120, log=log)
         host.run(["depmod", params["kernel"]], timeout_s=600, log=log)
     except OperatorError:
-        _give_back_the_screen(host)
+        with contextlib.suppress(OSError):  # a full disk, of which the installer's words are told
+            _give_back_the_screen(host)
         raise
     finally:  # whichever driver is there now
         for service in params["services"]:

@@ -255,6 +255,30 @@ def test_modules_that_cannot_be_built_leave_the_old_driver(driven: Driven) -> No
     assert driven.layers.account(host)["phase"] == "done"
 
 
+# Something takes all that is free, once the old driver is gone, and once the way back has begun.
+FULL = "until {}; do sleep 0.02; done; fallocate --length $(df --output=avail -B1 / | tail -1) /full-$(date +%N)"
+GONE = FULL.format(f"[ ! -e {LIB}/libcuda.so.{OLD} ]")
+BEGUN = FULL.format("grep -q rolling_back /var/lib/gpulab/driver/transaction.json")
+
+
+@pytest.mark.whole
+def test_a_disk_that_is_full_on_the_way_back_too_costs_a_run_and_no_driver(driven: Driven) -> None:
+    host = driven.host()
+    host.disk = "2G"
+    before = driven.layers.tree(host)
+    done = driven.ask(host, NEW, prepare=f"( {GONE}; {BEGUN} ) > /dev/null 2>&1 &")
+    assert "the disk is full" in done.failure
+    assert f"And driver {OLD} (open modules, stand-in) could not be put back: " in done.failure
+    assert driven.layers.account(host)["phase"] == "rolling_back"
+    driven.layers.sh(host, f"test ! -e {LIB}/libcuda.so.{OLD}; rm /full-*")
+    again = driven.ask(host, NEW)
+    assert f"Driver {OLD} (open) was put back; the host works as before" in again.failure
+    changed = differences(before, driven.layers.tree(host))
+    assert [line for line in changed if not line.startswith(ALSO_THERE)] == []
+    upgraded = driven.ask(host, NEW)
+    assert (upgraded.failure, upgraded.rest) == ("", [])
+
+
 @pytest.mark.whole
 def test_a_first_driver_that_fails_leaves_none_and_says_so(driven: Driven) -> None:
     host = driven.layers.host(driven.bare)

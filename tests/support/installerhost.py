@@ -143,6 +143,7 @@ class DriverHost:
         self.layer = self.directory / "layer"
         self.out = self.directory / "out"
         self._sys = self.directory / "sys"
+        self.disk = ""  # size of a disk of its own that its files go to from now on, as truncate(1) takes it
         for path in (self.layer, self.directory / "work", self.directory / "root", self.out, self._sys):
             path.mkdir(parents=True)
 
@@ -206,14 +207,20 @@ class DriverHost:
         return Outcome(done.returncode, done.stdout.decode(), done.stderr.decode(), seen["state"], seen["log"])
 
     def _root_mounts(self, root: Path, size: str) -> list[str]:
-        """Mount the host's root: its own layer on top, or a new small one on top of that."""
+        """Mount the host's root: its own layer on top, or a new small one on top of that, or one on a disk."""
         here, upper = self._workshop, self.directory
         lower, commands = [*self._below, here.tools, here.base], []
-        if size:
-            upper = self.directory / "small"
+        if size or self.disk:
+            upper, image = self.directory / "small", self.directory / "disk"
             lower.insert(0, self.layer)
-            commands = [f"mkdir {upper}", f"mount -t tmpfs -o size={size} tmpfs {upper}"]
-            commands.append(f"mkdir {upper}/layer {upper}/work")
+            commands = [f"mkdir -p {upper}"]
+        if size:
+            commands.append(f"mount -t tmpfs -o size={size} tmpfs {upper}")
+        elif self.disk:
+            new = f"truncate --size={self.disk} {image} && mkfs.ext4 -q -m 0 {image}"
+            commands += [f"test -e {image} || {{ {new}; }}", f"mount -o loop {image} {upper}"]
+        if commands:
+            commands.append(f"mkdir -p {upper}/layer {upper}/work")
         options = f"lowerdir={':'.join(map(str, lower))},upperdir={upper}/layer,workdir={upper}/work"
         return [*commands, f"mount -t overlay overlay -o {options} {root}"]
 

@@ -56,6 +56,27 @@ def test_a_failure_leaves_no_unpacked_driver(tmp_path: Path, step: Step) -> None
     assert not host.exists(WORK)
 
 
+def test_the_unpacked_driver_makes_room_before_the_way_back_is_gone(tmp_path: Path) -> None:
+    host = FakeHost(tmp_path)
+    driverhost.add_driver(host)
+    release = {**PARAMS["release"], "version": "590.48.01", "sha256": "b" * 64}
+    component = DriverComponent.from_params({**PARAMS, "release": release})
+    rollback.begin(host, component.wanted, journals.describe(wanted()))
+    host.remove("/usr/bin/nvidia-smi")
+    host.add(f"{WORK}/package/nvidia-installer", "x")
+    seen = []
+
+    def read(_: tuple[str, ...]) -> tuple[int, str, str]:
+        seen.append(host.exists(WORK))
+        return 0, "", ""
+
+    host.commands["dkms status"] = read
+    step = Step("install", "", {"directory": WORK, "arguments": [], "kernel": driverhost.KERNEL, "services": []})
+    with pytest.raises(OperatorError, match="could not be put back"):
+        component.apply(host, step, lambda _: None)
+    assert seen == [False]
+
+
 def test_a_step_in_between_keeps_it(tmp_path: Path) -> None:
     host = FakeHost(tmp_path)
     host.add(f"{WORK}/package/nvidia-installer", "x")
