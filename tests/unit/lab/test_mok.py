@@ -34,7 +34,7 @@ class Firmware(threading.Thread):
     def run(self) -> None:
         console, _ = self._server.accept()
         with console, contextlib.suppress(ConnectionError):  # nobody types any more
-            self._key(console, "Press any key to perform MOK management\x1b[1;1H", {mok.ANY}, ticking=True)
+            self._key(console, "Press any\x1b[48;3HBooting in 10 seconds", {mok.ANY}, ticking=True)
             for menu in MENUS:
                 at, key = 0, ""
                 while key != mok.ENTER:
@@ -93,5 +93,5 @@ def test_a_screen_that_never_comes_is_told_with_what_stands_there(tmp_path: Path
     server: t.Any = socket.socket(socket.AF_UNIX)
     server.bind(str(tmp_path / "console.sock"))
     server.listen()
-    with pytest.raises(OperatorError, match="no 'Press any key to perform MOK management' on the console in time"):
+    with pytest.raises(OperatorError, match="no 'Booting in ' on the console in time"):
         mok.answer(tmp_path, mok.enrolment(PASSWORD), 0.2)

@@ -43,9 +43,13 @@ class Answer:
 
 
 def enrolment(password: str) -> tuple[Answer, ...]:
-    """Return the answers that enrol the one staged key."""
+    """Return the answers that enrol the one staged key.
+
+    Its first screen is known by the seconds that it counts down: a busy machine drops what is shown but once, such as
+    'Press any key to perform MOK management'.
+    """
     return (
-        Answer("Press any key to perform MOK management", (ANY,), until_next=True),
+        Answer("Booting in ", (ANY,), until_next=True),
         Answer("Enroll MOK", (DOWN, ENTER)),
         Answer("View key 0", (DOWN, ENTER)),
         Answer("Enroll the key(s)?", (DOWN, ENTER)),
