@@ -19,13 +19,17 @@ for name in nvidia nvidia-modeset nvidia-drm nvidia-uvm nvidia-peermem; do cp "$
 END
 chmod 0755 /usr/local/bin/other-modules
 echo 'MAKE[0]="/usr/local/bin/other-modules"' > /etc/dkms/nvidia-current.conf"""
-# With what others recommend along: settings, encoders, OpenCL, Vulkan, MPS, the firmware that the open modules need.
+# With most of what it recommends, and no X server for it.
 REAL = """sed -i 's/ main$/ main contrib non-free non-free-firmware/' /etc/apt/sources.list
-apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q --yes install nvidia-driver nvidia-kernel-dkms \
-  firmware-nvidia-gsp nvidia-cuda-mps libnvidia-encode1 libnvcuvid1 libnvoptix1 libcudadebugger1"""
+apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q --yes --no-install-recommends install nvidia-driver \\
+  nvidia-kernel-dkms nvidia-persistenced nvidia-settings nvidia-cuda-mps nvidia-opencl-icd nvidia-vulkan-icd \\
+  firmware-nvidia-gsp libgles-nvidia1 libgles-nvidia2 libnvidia-encode1 libnvcuvid1 libnvoptix1 libcudadebugger1"""
 PACKAGES = "dpkg-query -W -f '${Package} ${db:Status-Abbrev}\\n' | grep -E '^(nvidia|glx-|lib.*nvidia|libcuda|libnv)'"
 OF_THE_DRIVER = """find /etc /usr /lib/modules /var/lib/dkms -name '*nvidia-current*' -o -name '*.so.535.*'
 dpkg-divert --list '*glx*'; dpkg --verify libgl1 libegl1 libglvnd0 libglx0"""
+
+KEPT_OUT = ("nvidia-driver", "nvidia-kernel-dkms", "libcuda1", "libglx-nvidia0", "libnvoptix1", "nvidia-smi")
+FREE = ("nvidia-modprobe", "nvidia-opencl-dev", "nvidia-settings")
 
 
 @pytest.mark.whole
@@ -47,5 +51,8 @@ def test_debians_own_driver_is_taken_over_and_nothing_of_it_stays(fresh_host: La
     assert known.startswith("nvidia/")
     assert known.endswith(": installed")
 
+    offers = "apt-cache policy {} | sed -n 's/  Candidate: //p'"
+    assert fresh_host.sh(offers.format(" ".join(KEPT_OUT))).stdout.split() == ["(none)"] * len(KEPT_OUT)
+    assert "(none)" not in fresh_host.sh(offers.format(" ".join(FREE))).stdout
     again = fresh_host.apply("gpu_driver")
     assert (again.rc, again.changed) == (0, 0)
