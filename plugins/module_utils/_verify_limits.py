@@ -15,7 +15,7 @@ FACTS = ("memory_bandwidth_gb_s", "memory_bus_bits", "bf16_dense_tflops", *LINK_
 # The checks that have limits, and their figures that a limit may be about.
 LIMITED: dict[str, tuple[str, ...]] = {
     "host_bandwidth": ("h2d_gb_s", "d2h_gb_s"),
-    "memory_bandwidth": ("copy_gb_s", "triad_gb_s"),
+    "memory_bandwidth": ("copy_gb_s", "triad_gb_s", "share_of_theoretical"),
     "torch_matmul": ("tflops", "percent_of_dense"),
     "diffusion_sdxl": ("seconds_per_image", "seconds_per_image_batch_4"),
     "diffusion_sd15": ("seconds_per_image", "seconds_per_image_batch_4"),

@@ -135,8 +135,13 @@ def judge_bandwidth(
 def judge_with_shares(
     name: str, why: str, shares: tuple[Limit, ...], /, *, card: str, limits: tuple[Limit, ...] | None, **figures: t.Any
 ) -> Check:
-    """Compare with limits that hold for every model and with those of this one; an unknown model can only fail."""
+    """Compare with limits that hold for every model and with those of this one; an unknown model can only fail.
+
+    Where a model has a limit of its own for a figure, that one holds.
+    """
     if limits is not None:
+        of_model = {limit.figure for limit in limits}
+        shares = tuple(share for share in shares if share.figure not in of_model)
         return judge_figures(name, why, card=card, limits=(*shares, *limits), **figures)
     of_all = judge_figures(name, why, card=card, limits=shares, **figures)
     if of_all.outcome is Outcome.FAIL:

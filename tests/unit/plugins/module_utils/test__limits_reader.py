@@ -42,7 +42,7 @@ def test_the_shipped_rows() -> None:
 @pytest.mark.parametrize(
     ("check", "link", "expected"),
     [
-        ("memory_bandwidth", {}, [("copy_gb_s", 1300)]),
+        ("memory_bandwidth", {}, [("copy_gb_s", 1300), ("share_of_theoretical", 0.75)]),
         ("host_bandwidth", {"pcie_generation": 5, "pcie_width": 16}, [("h2d_gb_s", 45), ("d2h_gb_s", 45)]),
         ("host_bandwidth", {"pcie_generation": 4, "pcie_width": 16}, [("h2d_gb_s", 20), ("d2h_gb_s", 20)]),
         ("host_bandwidth", {"pcie_generation": 3, "pcie_width": 16}, []),

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import typing as t
 from pathlib import Path
@@ -71,6 +72,7 @@ def test_judge_test(run: ProgramRun, outcome: Outcome, words: str) -> None:
 TORCH = parse_torch_copy(0, text("torch-copy"), "")
 FACTS = {"memory_bandwidth_gb_s": 3352.0}
 ROW = (Limit("memory_bandwidth", "copy_gb_s", "GB/s", "measured", fail_below=2500, warn_below=2900),)
+OWN_SHARE = Limit("memory_bandwidth", "share_of_theoretical", "of it", "measured", fail_below=0.75)
 GOOD = recorded("bandwidth")
 
 
@@ -101,6 +103,15 @@ GOOD = recorded("bandwidth")
             FAIL,
             "share_of_theoretical is 0.8496",
             id="slow",
+        ),
+        pytest.param(
+            recorded("bandwidth", copy_gb_s=2848.0, cuda_memcpy_gb_s=2900.0, nvbandwidth_like_gb_s=2800.0),
+            TorchCopy({}, "no torch"),
+            (dataclasses.replace(ROW[0], warn_below=2600), OWN_SHARE),
+            FACTS,
+            PASS,
+            "85% of 3352 GB/s",
+            id="slow-for-others-and-well-for-its-model",
         ),
         pytest.param(
             recorded("bandwidth", copy_gb_s=2880.0),
