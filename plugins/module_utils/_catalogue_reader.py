@@ -27,6 +27,7 @@ FILES = ("drivers", "cuda", "devices", "torch", "xformers", "miniforge", "platfo
 _WITHOUT_RULES = ("miniforge", "limits")
 _DRIVER = re.compile(r"\d{3}\.\d+(\.\d+)?")
 _NUMBER = re.compile(r"\d+\.\d+")
+_BUILD = re.compile(r"\d+\.\d+\.20\d{6}")
 _RELEASE = re.compile(r"\d+(\.\d+)*(\.post\d+)?(-\d+)?")
 _PCI_ID = re.compile(r"[0-9a-f]{4}:[0-9a-f]{4}")
 _BRANCH_STATE = re.compile(r"ended|long-term|production|new-feature")
@@ -172,6 +173,7 @@ def _cuda(file: Fields) -> dict[str, CudaRelease]:
             artefact=_artefact(version, entry, file="", sources=sources, records=records),
             bundled_driver=_driver(entry.text("bundled_driver", _DRIVER)),
             minimum_driver=_driver(entry.text("minimum_driver", _DRIVER)),
+            build=entry.optional_text("build", _BUILD),
             **t.cast("dict[str, t.Any]", needs[name]),
         )
     return releases

@@ -49,6 +49,8 @@ _TMP_BYTES, _TARGET_BYTES = 8 * _GB, 10 * _GB  # NVIDIA names no number: the fil
 _STANDIN_GROWTH = 8  # a stand-in's files, copied twice, for each byte of its archive
 _NAMED_FILES = 3  # of those that are missing; a message is for reading
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
+# What a runfile's version.json calls its release: the series and the day of the build. NVIDIA's packages write 12.9.1.
+_BUILD = re.compile(r"(?P<series>\d+\.\d+)\.20\d{6}")
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class Wanted:
     artefact: Artefact | None = None
     standin: bool = False
     carries: str | None = None
+    build: str | None = None  # what version.json calls it, where that is known
     tmp_bytes: int = _TMP_BYTES
     target_bytes: int = _TARGET_BYTES
 
@@ -101,6 +104,7 @@ class Wanted:
             artefact=Artefact.from_release(release),
             standin=standin,
             carries=release.get("carries"),
+            build=release.get("build"),
             tmp_bytes=release.get("tmp_bytes") or (grown if standin else _TMP_BYTES),
             target_bytes=release.get("target_bytes") or (grown if standin else _TARGET_BYTES),
         )
@@ -112,6 +116,7 @@ class Marker:
 
     version: str
     state: str  # installing, installed, adopted
+    former: str = ""  # while it is at work, the release that was set aside
 
 
 @dataclass(frozen=True)
@@ -119,13 +124,14 @@ class Toolkit:
     """A directory /usr/local/cuda-X.Y as it was found."""
 
     series: str
-    version: str | None  # what version.json says
+    version: str | None  # what version.json says, and this role's note where that only says when it was built
     nvcc: str | None  # what nvcc --version says, None where it cannot be run
     ptxas: str | None
     missing: tuple[str, ...] = ()
     standin_claims: str | None = None
     standin_carries: str | None = None
     marker: Marker | None = None
+    build: str | None = None  # what version.json says
 
     @property
     def path(self) -> str:
@@ -156,6 +162,14 @@ def parse_version_json(text: str | None) -> str | None:
     return version if isinstance(version, str) else None
 
 
+def release_of(said: str | None, marker: Marker | None) -> str | None:
+    """Return the release that a version.json is of: a build of a series is the one that this role has noted."""
+    found = _BUILD.fullmatch(said or "")
+    if found and marker and marker.state != "installing" and marker.version.startswith(f"{found['series']}."):
+        return marker.version
+    return said
+
+
 def parse_standin_json(text: str | None) -> tuple[str | None, str | None]:
     """Return what a stand-in claims to be and what it carries; both None for NVIDIA's own."""
     data = _json(text)
@@ -167,7 +181,7 @@ def parse_marker(text: str | None) -> Marker | None:
     if text is None:
         return None
     data = _json(text)
-    return Marker(str(data.get("version", "")), str(data.get("state", "installing")))
+    return Marker(str(data.get("version", "")), str(data.get("state", "installing")), str(data.get("former", "")))
 
 
 def _json(text: str | None) -> dict[str, t.Any]:
@@ -183,8 +197,9 @@ def problems(toolkit: Toolkit | None, wanted: Wanted) -> list[str]:
     if toolkit is None:
         return [f"{wanted.path} is not there"]
     found = []
-    if toolkit.version != wanted.version:
-        found.append(f"version.json says {toolkit.version or 'nothing'}")
+    if not _is_of(toolkit, wanted):
+        said = toolkit.version if toolkit.version != wanted.version else toolkit.build
+        found.append(f"version.json says {said or 'nothing'}")
     if toolkit.standin_claims is not None and not wanted.standin:
         found.append("it is a stand-in of the lab")
     if wanted.standin and toolkit.standin_claims is None:
@@ -195,6 +210,15 @@ def problems(toolkit: Toolkit | None, wanted: Wanted) -> list[str]:
     for name, version in (("nvcc", toolkit.nvcc), ("ptxas", toolkit.ptxas)):
         found += _tool_problem(name, version, toolkit, wanted)
     return found
+
+
+def _is_of(toolkit: Toolkit, wanted: Wanted) -> bool:
+    """Whether version.json is that of the release: by its number, or by the day of its build where that is known."""
+    build = _BUILD.fullmatch(toolkit.build or "")
+    if build and wanted.build:
+        return toolkit.build == wanted.build
+    dated = _BUILD.fullmatch(toolkit.version or "")
+    return dated["series"] == wanted.series if dated else toolkit.version == wanted.version
 
 
 def _tool_problem(name: str, version: str | None, toolkit: Toolkit, wanted: Wanted) -> list[str]:
@@ -251,5 +275,6 @@ __all__ = [
     "parse_tool_version",
     "parse_version_json",
     "problems",
+    "release_of",
     "toolkit_path",
 ]

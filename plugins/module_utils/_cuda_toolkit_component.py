@@ -112,12 +112,12 @@ class CudaToolkit:
     def _install(self, host: Host, wanted: Wanted, runfile: str) -> None:
         """Replace a toolkit; the old one, if it works, comes back when the new one cannot be installed."""
         default = host.readlink(toolkits.LINK)
-        _set_aside(host, wanted)
-        _write_marker(host, wanted.series, Marker(wanted.version, "installing"))
+        former = _set_aside(host, wanted)
+        _write_marker(host, wanted.series, Marker(wanted.version, "installing", former))
         try:
             self._run_installer(host, wanted, runfile)
         except BaseException:
-            _put_back(host, wanted)
+            _put_back(host, wanted, former)
             raise
         finally:
             _keep_default(host, wanted, default)
@@ -177,15 +177,18 @@ def read_toolkit(host: Host, series: str) -> Toolkit:
     """Look at one toolkit directory; what cannot be run has no version."""
     path = toolkits.toolkit_path(series)
     claims, carries = toolkits.parse_standin_json(host.read_text(f"{path}/standin.json"))
+    said = toolkits.parse_version_json(host.read_text(f"{path}/version.json"))
+    marker = toolkits.parse_marker(host.read_text(_marker_path(series)))
     return Toolkit(
         series=series,
-        version=toolkits.parse_version_json(host.read_text(f"{path}/version.json")),
+        version=toolkits.release_of(said, marker),
+        build=said,
         nvcc=tool_version(host, f"{path}/bin/nvcc"),
         ptxas=tool_version(host, f"{path}/bin/ptxas"),
         missing=tuple(name for name in toolkits.ESSENTIAL if not host.exists(f"{path}/{name}")),
         standin_claims=claims,
         standin_carries=carries,
-        marker=toolkits.parse_marker(host.read_text(_marker_path(series))),
+        marker=marker,
     )
 
 
@@ -253,22 +256,26 @@ def _remove(host: Host, wanted: Wanted) -> None:
     _forget(host, wanted)
 
 
-def _set_aside(host: Host, wanted: Wanted) -> None:
-    """Clear the way for an installation; what a killed run had set aside is the last good toolkit and stays so."""
+def _set_aside(host: Host, wanted: Wanted) -> str:
+    """Clear the way for an installation, and return which release is set aside; that of a killed run stays so."""
     aside, current = _aside(wanted), read_toolkit(host, wanted.series)
     works = current.nvcc is not None and not current.missing
     finished = current.marker is not None and current.marker.state == "installed"
-    if works and finished and not host.exists(aside):
-        host.rename(wanted.path, aside)
-    else:
+    if host.exists(aside):
         host.remove(wanted.path)
+        return current.marker.former if current.marker else ""
+    if works and finished:
+        host.rename(wanted.path, aside)
+        return current.version or ""
+    host.remove(wanted.path)
+    return ""
 
 
-def _put_back(host: Host, wanted: Wanted) -> None:
+def _put_back(host: Host, wanted: Wanted, former: str) -> None:
     host.remove(wanted.path)
     if host.exists(_aside(wanted)):
         host.rename(_aside(wanted), wanted.path)
-        version = read_toolkit(host, wanted.series).version or ""
+        version = former or read_toolkit(host, wanted.series).version or ""
         _write_marker(host, wanted.series, Marker(version, "installed"))
     else:
         _forget(host, wanted)

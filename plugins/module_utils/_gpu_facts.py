@@ -51,7 +51,8 @@ _SERVICES = frozenset(
 )  # fmt: skip
 _DISPLAYS = frozenset(
     {"Xorg", "Xwayland", "gnome-shell", "kwin_wayland", "kwin_x11", "mutter", "sway", "weston", "gdm-wayland-ses",
-     "sddm", "sddm-greeter", "lightdm", "plasmashell", "cinnamon", "xfwm4", "gdm-x-session"}
+     "sddm", "sddm-greeter", "lightdm", "plasmashell", "cinnamon", "xfwm4", "gdm-x-session", "xdg-desktop-por",
+     "snapd-desktop-i"}
 )  # fmt: skip
 
 

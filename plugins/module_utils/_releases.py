@@ -63,6 +63,7 @@ class CudaRelease:
     glibc_min: str
     glibc_max: str | None
     arches: tuple[str, ...]
+    build: str | None = None  # what the runfile's version.json calls it, where that is on record
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,9 @@ def _driver(stack: Stack) -> dict[str, t.Any]:
 
 
 def _cuda(stack: Stack) -> dict[str, t.Any]:
-    return {**stack.cuda.artefact.as_result(), "bundled_driver": str(stack.cuda.bundled_driver)}
+    cuda = stack.cuda
+    build = {"build": cuda.build} if cuda.build else {}
+    return {**cuda.artefact.as_result(), "bundled_driver": str(cuda.bundled_driver), **build}
 
 
 def _miniforge(stack: Stack) -> dict[str, t.Any]:

@@ -54,6 +54,11 @@ options:
       bundled_driver:
         description: Version of the driver in the runfile, which is never installed.
         type: str
+      build:
+        description:
+          - What C(version.json) of the runfile calls the release, its series and a date as V(12.9.20250531).
+          - Without it any date of the series will do.
+        type: str
       standin:
         description: Whether the runfile is the lab's stand-in, which carries other tools than its name says.
         type: bool
@@ -153,6 +158,7 @@ RELEASE = {
     "sources": {"type": "list", "elements": "str"},
     "size": {"type": "int"},
     "bundled_driver": {"type": "str"},
+    "build": {"type": "str"},
     "standin": {"type": "bool", "default": False},
     "carries": {"type": "str"},
     "tmp_bytes": {"type": "int"},

@@ -111,5 +111,5 @@ def test_what_it_says_of_itself() -> None:
         data = {name: stream.read().decode() for name, stream in texts.items() if stream}
     standin = json.loads(data["standin.json"])
     assert (standin["claims"], standin["carries"]) == ("12.9.1", standin["packages"]["nvidia-cuda-nvcc"])
-    assert json.loads(data["version.json"])["cuda"] == {"name": "CUDA SDK", "version": "12.9.1"}
+    assert json.loads(data["version.json"])["cuda"] == {"name": "CUDA SDK", "version": "12.9.20250531"}
     assert data["release.env"] == "CUDA_VERSION=12.9.1\nBUNDLED_DRIVER=575.57.08\n"

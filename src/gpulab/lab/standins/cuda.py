@@ -24,6 +24,7 @@ from gpulab.lab.standins._wheels import bring_wheels, pinned_versions
 
 _HERE = Path(__file__).parent
 LOCK = _HERE / "cuda-wheels.txt"
+_BUILT = "20250531"
 
 _TARGET = "targets/x86_64-linux"
 # Where a wheel's folders lie in an installed toolkit; what is not named here is left out.
@@ -123,7 +124,8 @@ def _licence(wheel: Path) -> bytes:
 def _release_member(version: str, driver: str) -> bytes:
     """Return a second gzip member with what differs between versions; gzip and tar -i read on over the border."""
     carries = pinned_versions(LOCK)
-    components = {"cuda": {"name": "CUDA SDK", "version": version}}
+    # As NVIDIA's runfiles have it: the series, and the day of the build.
+    components = {"cuda": {"name": "CUDA SDK", "version": f"{version.rpartition('.')[0]}.{_BUILT}"}}
     for package, number in sorted(carries.items()):
         key = package.removeprefix("nvidia-").replace("-", "_")
         components[key] = {"name": package.removeprefix("nvidia-"), "version": number}

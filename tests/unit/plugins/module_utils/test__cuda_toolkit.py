@@ -19,6 +19,7 @@ FIXTURES = Path(__file__).parents[2] / "fixtures/nvcc"
 
 RELEASE = {"version": "12.9.1", "file": "cuda.run", "sha256": "0" * 64, "sources": ["/mnt/cuda.run"], "state": None}
 REAL = Wanted.from_release(RELEASE, "present")
+BUILD_KNOWN = Wanted.from_release({**RELEASE, "build": "12.9.20250531"}, "present")
 STANDIN = Wanted.from_release({**RELEASE, "standin": True, "size": 100}, "present")
 
 WHOLE = Toolkit("12.9", "12.9.1", "12.9.86", "12.9.86")
@@ -59,8 +60,31 @@ def test_marker(text: str | None, marker: Marker | None) -> None:
     assert toolkits.parse_marker(text) == marker
 
 
+@pytest.mark.parametrize(
+    ("said", "marker", "release"),
+    [
+        ("12.9.20250531", Marker("12.9.1", "installed"), "12.9.1"),
+        ("12.9.20250531", Marker("12.9.1", "adopted"), "12.9.1"),
+        ("12.9.20250531", Marker("12.9.1", "installing"), "12.9.20250531"),
+        ("12.9.20250531", Marker("12.8.1", "installed"), "12.9.20250531"),
+        ("12.9.20250531", None, "12.9.20250531"),
+        ("12.9.1", Marker("12.9.0", "installed"), "12.9.1"),
+        (None, Marker("12.9.1", "installed"), None),
+    ],
+    ids=["ours", "adopted", "at-work", "of-another", "nobodys", "a-package", "nothing"],
+)
+def test_a_runfile_says_when_it_was_built_and_our_note_which_release_that_is(
+    said: str | None, marker: Marker | None, release: str | None
+) -> None:
+    assert toolkits.release_of(said, marker) == release
+
+
 def edited(toolkit: Toolkit, **changes: t.Any) -> Toolkit:
     return dataclasses.replace(toolkit, **changes)
+
+
+def built(build: str) -> Toolkit:
+    return edited(WHOLE, version=build, build=build)
 
 
 @pytest.mark.parametrize(
@@ -71,6 +95,18 @@ def edited(toolkit: Toolkit, **changes: t.Any) -> Toolkit:
         pytest.param(None, REAL, "/usr/local/cuda-12.9 is not there", id="absent"),
         pytest.param(edited(WHOLE, version="12.9.0"), REAL, "version.json says 12.9.0", id="other-patch"),
         pytest.param(edited(WHOLE, version=None), REAL, "version.json says nothing", id="no-version"),
+        pytest.param(built("12.9.20250531"), REAL, "", id="a-build-of-the-series"),
+        pytest.param(built("12.8.20250303"), REAL, "version.json says 12.8.20250303", id="a-build-of-another-series"),
+        pytest.param(built("12.9.20250531"), BUILD_KNOWN, "", id="the-known-build"),
+        pytest.param(
+            built("12.9.20250426"), BUILD_KNOWN, "version.json says 12.9.20250426", id="another-build-than-the-known"
+        ),
+        pytest.param(
+            edited(WHOLE, build="12.9.20250426"),
+            BUILD_KNOWN,
+            "version.json says 12.9.20250426",
+            id="replaced-behind-our-note",
+        ),
         pytest.param(edited(WHOLE, nvcc=None), REAL, "nvcc cannot be run", id="nvcc-broken"),
         pytest.param(edited(WHOLE, ptxas=None), REAL, "ptxas cannot be run", id="ptxas-broken"),
         pytest.param(edited(WHOLE, nvcc="12.8.93"), REAL, "nvcc is 12.8.93, not of 12.9", id="nvcc-of-another"),

@@ -69,7 +69,7 @@ Installer = Callable[[FakeHost, tuple[str, ...]], tuple[int, str, str]]
 def good_installer(host: FakeHost, command: tuple[str, ...]) -> tuple[int, str, str]:
     path = next(word.split("=", 1)[1] for word in command if word.startswith("--toolkitpath="))
     series = path.rsplit("-", 1)[1]
-    put_toolkit(host, {"12.9": "12.9.1", "12.8": "12.8.1"}[series])
+    put_toolkit(host, {"12.9": "12.9.20250531", "12.8": "12.8.20250303"}[series])  # as NVIDIA's runfiles write it
     host.symlink(path, "/usr/local/cuda")
     host.add(f"/etc/ld.so.conf.d/cuda-{series.replace('.', '-')}.conf")
     return 0, "***WARNING: Incomplete installation!", ""

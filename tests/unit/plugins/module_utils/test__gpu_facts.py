@@ -161,7 +161,13 @@ def test_other_products_are_no_driver(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("command", "kind"),
-    [("python3", "job"), ("nvidia-persiste", "service"), ("gnome-shell", "display"), ("Xorg", "display")],
+    [
+        ("python3", "job"),
+        ("nvidia-persiste", "service"),
+        ("gnome-shell", "display"),
+        ("Xorg", "display"),
+        ("xdg-desktop-por", "display"),
+    ],
 )
 def test_what_holds_a_gpu(command: str, kind: str) -> None:
     assert facts.holder_kind(command) == kind
