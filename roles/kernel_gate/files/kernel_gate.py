@@ -45,6 +45,7 @@ GUID_BYTES = 16
 GRUB_MENU = "boot/grub/grub.cfg"
 GRUB_SETTINGS, GRUB_PARTS = "etc/default/grub", "etc/default/grub.d"
 GRUB_ENVIRONMENT = "boot/grub/grubenv"
+READ_DEFAULT = """for part; do [ -r "$part" ] && . "$part"; done > /dev/null 2>&1; printf %s "$GRUB_DEFAULT\""""
 MODULES = ("nvidia", "nvidia-modeset", "nvidia-drm", "nvidia-uvm")
 SECURE_BOOT_ON = 1  # fifth byte of the variable, after four of attributes (UEFI specification 2.10, 3.3)
 UNSIGNED = ", and Secure Boot is on"
@@ -219,25 +220,23 @@ def menu_entries(menu: str) -> list[Entry]:
     return top
 
 
-def named_kernel(entries: list[Entry], name: str) -> str:
-    """Return the kernel of the entry that GRUB_DEFAULT names; empty where that is none of a kernel.
+def named_entry(entries: list[Entry], name: str) -> Entry | None:
+    """Return the entry that GRUB_DEFAULT names; None where there is no such one.
 
     A name is a number, a title or an id; one in a submenu follows that of the submenu and '>' (GRUB manual, "default").
     """
     here, _, below = name.partition(">")
+    if not here:
+        return None
     if here.isdigit():
         found = entries[int(here)] if int(here) < len(entries) else None
     else:
         found = next((entry for entry in entries if here in (entry.title, entry.ident)), None)
-    if found is None:
-        return ""
-    return named_kernel(found.entries, below) if below else found.kernel
+    return named_entry(found.entries, below) if found and below else found
 
 
-def grub_default(settings: list[str], environment: str) -> str:
-    """Return what GRUB is told to start: the last GRUB_DEFAULT; where that is `saved`, what grub-set-default noted."""
-    names = re.findall(r"^\s*GRUB_DEFAULT=(.*?)\s*$", "\n".join(settings), re.MULTILINE)
-    name = names[-1].strip("'\"") if names else ""
+def grub_default(name: str, environment: str) -> str:
+    """Return what GRUB is told to start: GRUB_DEFAULT, or where that is `saved` what grub-set-default has noted."""
     if name != "saved":
         return name
     saved = re.search(r"^saved_entry=(.*)$", environment, re.MULTILINE)
@@ -296,12 +295,15 @@ class System:
             return []
         return [kernel for kernel in images if (self.root / "lib/modules" / kernel).is_dir()]
 
-    def wished(self, menu: str) -> str:
-        """Return the kernel that the machine's owner has told GRUB to start; empty where GRUB starts its first."""
+    def wished(self, menu: str) -> Entry | None:
+        """Return the entry that the machine's owner has told GRUB to start; None where GRUB starts its first.
+
+        The settings are a shell's, and are read by one, as grub-mkconfig does.
+        """
         parts = sorted((self.root / GRUB_PARTS).glob("*.cfg"))
-        paths = [GRUB_SETTINGS, *(f"{GRUB_PARTS}/{part.name}" for part in parts)]
-        settings = [self.text(path) or "" for path in paths if path != SELECTION]
-        return named_kernel(menu_entries(menu), grub_default(settings, self.text(GRUB_ENVIRONMENT) or ""))
+        paths = [self.root / GRUB_SETTINGS, *(part for part in parts if part != self.root / SELECTION)]
+        _, name = self.run("sh", "-c", READ_DEFAULT, "sh", *map(str, paths))
+        return named_entry(menu_entries(menu), grub_default(name, self.text(GRUB_ENVIRONMENT) or ""))
 
     def driver(self) -> str:
         """Return the version of the driver that gpulab has proven here, empty where there is none."""
@@ -416,7 +418,11 @@ def gate(system: System, *, dry_run: bool) -> dict[str, object]:
     """Look at every kernel and bring GRUB's choice, the message and the fact in line; return the account."""
     driver, kernels, menu = system.driver(), system.kernels(), system.text(GRUB_MENU) or ""
     problems = {kernel: system.problem(kernel, driver) for kernel in kernels} if driver else {}
-    verdict = judge(boot_order(kernels, menu), driver, problems, system.wished(menu))
+    ordered, wished = boot_order(kernels, menu), system.wished(menu)
+    if wished and not wished.kernel and not wished.entries:  # another system, or a test of the memory
+        verdict = Verdict("ok", driver, ordered[0], ordered[0]) if driver and ordered else judge(ordered, driver, {})
+    else:
+        verdict = judge(ordered, driver, problems, wished.kernel if wished else "")
     entry = menu_entry(menu, verdict.choice) if verdict.state == "held" else ""
     files = wanted_files(verdict, entry)
     changes = [path for path, text in files.items() if system.text(path) != text]
