@@ -22,6 +22,12 @@ def will_pass(answer: t.Mapping[str, t.Any]) -> bool:
     return bool(answer.get("failed")) and bool(kinds) and all(kind in _PASSING for kind in kinds)
 
 
+def _yields(answer: t.Mapping[str, t.Any]) -> bool:
+    """Whether force would overcome a refusal that waiting does not."""
+    blockers = answer.get("blockers", [])
+    return bool(answer.get("failed")) and bool(blockers) and all(b.get("yields_to_force") for b in blockers)
+
+
 def who_is_in_the_way(answer: t.Mapping[str, t.Any]) -> str:
     """Return the words about everybody in the way."""
     return "; ".join(str(blocker["words"]) for blocker in answer.get("blockers", []))
@@ -37,7 +43,7 @@ def ask_until_free(ask: t.Callable[[bool], Answer], minutes: int, announce: t.Ca
     while time.monotonic() < deadline:
         answer = ask(False)  # noqa: FBT003 - not the last time
         if not will_pass(answer):
-            return answer
+            return ask(True) if _yields(answer) else answer  # noqa: FBT003 - there is nothing to wait for
         words = who_is_in_the_way(answer)
         if words != shown:
             announce(f"waiting up to {max(1, round((deadline - time.monotonic()) / 60))} min: {words}")

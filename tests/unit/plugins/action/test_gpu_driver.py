@@ -18,6 +18,7 @@ pytestmark = pytest.mark.usefixtures("said")
 JOB = {"kind": "gpu_process", "words": "python3 (pid 4711, ada)", "yields_to_force": True}
 GDM = {"kind": "desktop", "words": "the desktop (gdm3)", "yields_to_force": True}
 DISK = {"kind": "host", "words": "/usr is read-only", "yields_to_force": False}
+FOREIGN = {"kind": "host", "words": "the kernel module nvidia_fs, which uses it", "yields_to_force": True}
 RUNNING = {"changed": True, "job_running": True, "job": "gpu_driver-1", "progress": {}}
 DONE = {"changed": True, "job_running": False, "steps": ["Load the kernel module"]}
 
@@ -101,6 +102,15 @@ def test_force_only_counts_when_the_minutes_are_over() -> None:
     action = Scripted([*[refused(JOB)] * 4, RUNNING, DONE], wait_minutes=1, allow_running=True)
     assert run(action)["changed"] is True
     assert [sent["allow_running"] for sent in action.sent] == [False] * 4 + [True] * 2
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_what_neither_goes_nor_withstands_force_is_not_waited_for(force: bool, said: list[str]) -> None:  # noqa: FBT001
+    answers = [refused(FOREIGN), RUNNING, DONE] if force else [refused(FOREIGN), refused(FOREIGN)]
+    action = Scripted(answers, wait_minutes=60, allow_running=force)
+    assert bool(run(action).get("failed")) is not force
+    assert [sent["allow_running"] for sent in action.sent] == ([False, True, True] if force else [False, False])
+    assert (time.monotonic(), said) == (0.0, [])
 
 
 def test_a_host_that_becomes_free_is_not_forced_and_its_job_is_asked_for_as_it_was_started() -> None:
