@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import typing as t
 
 from ansible_collections.gpulab.workstation.plugins.module_utils import _apt
@@ -67,11 +68,15 @@ class DriverComponent:
             self._changes(host, self.wanted, progress)[step.action](step.params)
             done = step.action not in ("prove", "commit")
         except (OperatorError, OSError) as error:
-            self._remove_unpacked(host)  # first: where the disk is full, it is what makes room for the way back
+            # First: where the disk is full, it makes room for the way back. What still writes there, after a command
+            # that ran out of time, must not keep it from being gone.
+            with contextlib.suppress(OSError):
+                self._remove_unpacked(host)
             rollback.after_failure(host, self.wanted, step, error, apply)
         finally:
             if not done:
-                self._remove_unpacked(host)
+                with contextlib.suppress(OSError):
+                    self._remove_unpacked(host)
 
     def _remove_unpacked(self, host: Host) -> None:
         for directory in self.wanted.work_directories:
@@ -119,7 +124,7 @@ class DriverComponent:
     def _changes(self, host: Host, wanted: Wanted, progress: Progress) -> dict[str, Change]:
         log = log_path(self.name)
         return {
-            "begin": lambda p: rollback.begin(host, wanted, p["origin"]),
+            "begin": lambda p: rollback.begin(host, wanted, p["origin"], p["kernels"]),
             "commit": lambda p: rollback.commit(host, wanted, progress, awaits_restart=p["awaits_restart"]),
             "fetch": lambda _: run.fetch_run(host, wanted, progress, log),
             "configure": lambda _: _apt.configure(host, log),

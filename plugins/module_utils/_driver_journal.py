@@ -59,6 +59,7 @@ class Journal:
     put_back: str = ""  # the version that is there again
     events: tuple[Event, ...] = ()
     places: t.Mapping[str, t.Any] = field(default_factory=dict)  # directories of the wish, for who settles it later
+    kernels: tuple[str, ...] = ()  # those that were installed when the old driver was touched
 
     def concerns(self, wanted: Wanted) -> bool:
         """Whether it is about the driver that is wanted now."""
@@ -88,7 +89,8 @@ def parse_journal(text: str | None) -> Journal | None:
     try:
         data = json.loads(text or "")
         events = tuple(Event(event["time"], event["phase"], event["why"]) for event in data.pop("events"))
-        return Journal(**{**data, "phase": Phase(data["phase"]), "events": events})
+        kernels = tuple(data.pop("kernels", ()))
+        return Journal(**{**data, "phase": Phase(data["phase"]), "events": events, "kernels": kernels})
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
 

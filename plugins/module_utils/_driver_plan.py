@@ -29,9 +29,9 @@ from ansible_collections.gpulab.workstation.plugins.module_utils._plan import Pl
 
 def plan_driver(state: DriverState, wanted: Wanted) -> Plan:
     """Return the steps that bring the driver to what is wanted; OperatorError where it must not be touched now."""
-    if wanted.allow_running and not findings.users_in_the_way(state):
-        wanted = dataclasses.replace(wanted, allow_running=False)
     wanted = transaction.eased(state, wanted)
+    if not (findings.must_unload(state, wanted) and findings.users_in_the_way(state)):
+        wanted = dataclasses.replace(wanted, allow_running=False)  # beside what, or whom?
     steps = _present(state, wanted) if wanted.present else _absent(state, wanted)
     changed = findings.outdated_files(state, wanted)
     before = findings.describe(state, changed)
@@ -85,7 +85,8 @@ def _absent(state: DriverState, wanted: Wanted) -> list[Step]:
     if state.unit_enabled or files.UNIT in findings.outdated_files(state, wanted):
         steps.append(Step("disable", f"Stop and disable {files.UNIT_NAME}"))
     if state.record is not None:
-        steps.append(uninstall_step(state, busy=wanted.allow_running, services=state.services))
+        elsewhere = state.gpu.driver_loaded is not None and not state.runs_target
+        steps.append(uninstall_step(state, busy=wanted.allow_running or elsewhere, services=state.services))
     own = {state.record.version} if state.record and state.gpu.packages else {entry.version for entry in state.dkms}
     versions = sorted({entry.version for entry in state.dkms if entry.version in own}) if there else []
     steps += [Step("forget", f"Remove nvidia/{version} from DKMS", {"version": version}) for version in versions]

@@ -16,6 +16,7 @@ from ansible_collections.gpulab.workstation.plugins.module_utils._driver_change 
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_journal import Driver, Journal, Phase
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_leftovers import remove_unfinished
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_reader import read_boot, read_driver
+from ansible_collections.gpulab.workstation.plugins.module_utils._driver_state import DriverState
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_wanted import Wanted
 from ansible_collections.gpulab.workstation.plugins.module_utils._errors import OperatorError
 from ansible_collections.gpulab.workstation.plugins.module_utils._fetch import Progress, cached_path, fetch
@@ -31,15 +32,17 @@ def read_journal(host: Host) -> Journal | None:
     return journals.parse_journal(host.read_text(journals.JOURNAL))
 
 
-def begin(host: Host, wanted: Wanted, origin: Driver | None) -> None:
+def begin(host: Host, wanted: Wanted, origin: Driver | None, kernels: t.Sequence[str] = ()) -> None:
     """Note that the old driver is touched from here on; a killed change of the same driver goes on in its account.
+
+    ``kernels`` are those that are installed: one that comes later the old driver need not serve.
 
     What a killed one has left and no later step would replace goes.
     """
     remove_unfinished(host)
     last, places = read_journal(host), journals.places(wanted)
     if last is None or last.phase is not Phase.REPLACING or not last.concerns(wanted):
-        last = Journal(Phase.REPLACING, journals.describe(wanted), origin, places=places)
+        last = Journal(Phase.REPLACING, journals.describe(wanted), origin, places=places, kernels=tuple(kernels))
         _write(host, last.moved(Phase.REPLACING, host.now()))
     else:
         _write(host, last.moved(Phase.REPLACING, host.now(), "continued", origin=origin, places=places))
@@ -109,7 +112,7 @@ def roll_back(host: Host, wanted: Wanted, why: str, apply: Apply) -> t.NoReturn:
     old = journals.wanted_again(journal.way_back or {}, wanted, journals.KEPT)
     try:
         _write(host, journal)
-        restart = _put_back(host, old, apply)
+        restart = _put_back(host, old, journal.kernels, apply)
         host.write_text(journals.INSTALLED, journals.installed_text(old))
         _drop_others(host, [journal.way_back or {}])
         _write(host, journal.moved(Phase.ROLLED_BACK, host.now(), put_back=old.version))
@@ -129,16 +132,18 @@ def roll_back(host: Host, wanted: Wanted, why: str, apply: Apply) -> t.NoReturn:
     )
 
 
-def _put_back(host: Host, old: Wanted, apply: Apply) -> tuple[str, ...]:
+def _put_back(host: Host, old: Wanted, known: t.Collection[str], apply: Apply) -> tuple[str, ...]:
     """Bring the old driver about from what is there; return why a restart is needed for it."""
     state = read_driver(host, old)
+    old = _but_for_new_kernels(old, state, known)
     # Somebody who is logged in notices nothing; the session of this very run, which this job cannot tell, is one too.
     holders = [blocker for blocker in findings.users_in_the_way(state) if blocker.kind != "user"]
-    old = dataclasses.replace(old, allow_running=bool(holders))
+    old = dataclasses.replace(old, allow_running=bool(holders) and findings.must_unload(state, old))
     for step in plan_change(state, old, back=True):
         if step.action != _TRIED_ALREADY:
             apply(old, step)
     state = read_driver(host, old)
+    old = _but_for_new_kernels(old, state, known)
     rest = [step.title for step in plan_change(state, old, back=True)]
     if rest:
         raise OperatorError(
@@ -149,6 +154,12 @@ def _put_back(host: Host, old: Wanted, apply: Apply) -> tuple[str, ...]:
     reasons = findings.reboot_reasons(state, old)
     request_restart(host, "gpu_driver", reasons)
     return reasons
+
+
+def _but_for_new_kernels(old: Wanted, state: DriverState, known: t.Collection[str]) -> Wanted:
+    """Except the kernels that have come since the change was begun: the old driver may be too old for them."""
+    new = [kernel.release for kernel in state.kernels if known and kernel.release not in known]
+    return dataclasses.replace(old, ignored_kernels=(*old.ignored_kernels, *new))
 
 
 def _write(host: Host, journal: Journal) -> None:

@@ -23,7 +23,8 @@ def begin(state: DriverState, wanted: Wanted) -> Step:
     """Return the step after which the old driver may be touched."""
     origin, reason = way_back(state, wanted)
     title = f"Keep driver {journals.title(origin)} to be put back if anything fails" if origin else f"Begin: {reason}"
-    return Step("begin", title, {"origin": dict(origin) if origin else None})
+    installed = [kernel.release for kernel in state.kernels]
+    return Step("begin", title, {"origin": dict(origin) if origin else None, "kernels": installed})
 
 
 def way_back(state: DriverState, wanted: Wanted) -> tuple[Driver | None, str]:
@@ -140,9 +141,13 @@ def held_back(state: DriverState, wanted: Wanted) -> list[Refusal]:
 
 def eased(state: DriverState, wanted: Wanted) -> Wanted:
     """Go on beside the loaded module where people have come since: the files of the old driver are touched already."""
-    journal = state.journal
-    half = journal is not None and journal.phase in OPEN
-    return dataclasses.replace(wanted, allow_running=True) if half and findings.users_in_the_way(state) else wanted
+    in_the_way = is_open(state) and findings.users_in_the_way(state)
+    return dataclasses.replace(wanted, allow_running=True) if in_the_way else wanted
+
+
+def is_open(state: DriverState) -> bool:
+    """Whether the old driver has been touched by a change that is not over."""
+    return state.journal is not None and state.journal.phase in OPEN
 
 
 def has_restarted(state: DriverState, journal: Journal) -> bool:
@@ -171,6 +176,7 @@ __all__ = [
     "has_restarted",
     "held_back",
     "is_kept",
+    "is_open",
     "must_go_back",
     "settle",
     "way_back",

@@ -18,6 +18,7 @@ from ansible_collections.gpulab.workstation.plugins.module_utils import _gpu_fac
 from ansible_collections.gpulab.workstation.plugins.module_utils import _host_facts as hosts
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_change import installer_arguments
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_files import UNIT_NAME
+from ansible_collections.gpulab.workstation.plugins.module_utils._driver_journal import Journal, Phase
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_plan import plan_driver
 from ansible_collections.gpulab.workstation.plugins.module_utils._errors import OperatorError
 from ansible_collections.gpulab.workstation.plugins.module_utils._in_the_way import Blocker, RefusalError
@@ -165,6 +166,30 @@ def test_the_drivers_own_services_are_stopped_where_its_module_goes_and_nothing_
 def test_where_nobody_is_in_the_way_no_restart_is_forced_upon_the_host() -> None:
     assert actions(upgraded(), allow_running=True) == actions(upgraded())
     assert plan_driver(upgraded(), wanted(allow_running=True)).reboot_reasons == ()
+
+
+@pytest.mark.parametrize("force", [False, True], ids=["by-itself", "forced"])
+def test_where_no_module_is_loaded_nobody_keeps_the_new_one_from_being_tried(force: bool) -> None:  # noqa: FBT001
+    """After a power cut in the middle, with a desktop: it is loaded and noted in one run, and nobody is refused."""
+    half = Journal(Phase.REPLACING, journals.describe(wanted()), None)
+    state = bare(
+        gpu=gpu_facts(driver_loaded=None), host=host_facts(desktop_running=True), journal=half,
+        kernels=(kernel(module=None),),
+    )  # fmt: skip
+    order = actions(state, allow_running=force)
+    assert order.index("install") < order.index("load") < order.index("commit")
+
+
+def test_the_run_builds_for_a_kernel_that_must_have_a_module() -> None:
+    """The running one is excepted: on the way back, because the former driver had none for it."""
+    state = upgraded(kernels=(kernel(), kernel("6.8.0-40-generic")), host=host_facts(sessions=(LOGIN,)))
+    plan = plan_driver(state, wanted(ignored_kernels=[KERNEL]))
+    install = next(step for step in plan.steps if step.action == "install")
+    assert install.params["kernel"] == "6.8.0-40-generic"
+    assert {"--kernel-name=6.8.0-40-generic", "--skip-module-load"} <= set(install.params["arguments"])
+    assert not {"load", "build"} & {step.action for step in plan.steps}
+    everything = [KERNEL, "6.8.0-40-generic"]
+    assert f"every installed kernel is excepted: {', '.join(everything)}" in refusal(state, ignored_kernels=everything)
 
 
 def test_the_session_that_provisions_is_nobody() -> None:
@@ -325,6 +350,14 @@ def test_a_boot_that_cannot_take_another_initramfs_is_refused_before_the_driver_
         without = dataclasses.replace(image, modules=())
         state = dataclasses.replace(state, kernels=(kernel(module=None, initramfs=without),))
     assert plan_driver(state, wanted()).steps, "an image without graphics drivers is not written anew"
+
+
+def test_a_change_that_is_under_way_is_not_refused_for_boot() -> None:
+    """The old driver has gone; a killed update-initramfs has left half an image there, which it overwrites."""
+    image = states.Initramfs("/boot/initrd.img", 20.0, ("nouveau",), has_our_settings=True, size=100_000_000)
+    half = Journal(Phase.REPLACING, journals.describe(wanted()), None)
+    state = bare(host=boot(100_000_000), kernels=(kernel(module=None, initramfs=image),), journal=half)
+    assert "initramfs" in actions(state)
 
 
 def test_an_alternate_mark_without_a_package_is_refused() -> None:

@@ -170,6 +170,7 @@ def test_a_driver_that_was_loaded_once_and_cannot_be_now_stays(host: FakeHost) -
 @pytest.mark.parametrize("job", [False, True], ids=["somebody-is-logged-in", "a-job-as-well"])
 def test_on_the_way_back_only_who_holds_the_card_is_in_the_way(host: FakeHost, job: bool) -> None:  # noqa: FBT001
     """The job that goes back cannot tell the session of the run that has started it."""
+    loaded(host, NEW)
     host.commands["loginctl list-sessions"] = (0, "8 0 root pts/1\n9 1000 alice\n", "")
     host.commands["loginctl show-session 8 9"] = (0, recorded.text("logind/252-debian12-two-sessions.txt"), "")
     if job:
@@ -210,6 +211,38 @@ def test_the_way_back_is_not_refused_for_the_session_of_its_own_run(host: FakeHo
     with pytest.raises(OperatorError, match="was put back; a restart is requested"):  # no card that could be loaded for
         rollback.after_failure(host, ask, Step("prove", ""), OperatorError(found="x.", expected="", action=""), apply)
     assert "install" in applied
+
+
+def test_nobody_is_in_the_way_of_a_module_where_none_is_loaded(host: FakeHost) -> None:
+    """A desktop after a restart whose new module did not load: the old one is loaded at once, and proven by that."""
+    loaded(host, NEW)
+    host.remove("/proc/driver/nvidia/version")
+    host.symlink("/lib/systemd/system/gdm3.service", "/etc/systemd/system/display-manager.service")
+    host.commands["systemctl is-active display-manager.service"] = (0, "active\n", "")
+    assert [blocker.kind for blocker in findings.users_in_the_way(read_driver(host, wanted()))] == ["desktop"]
+    ask, seen = new(host), list[bool]()
+    rollback.begin(host, ask, described())
+    host.remove(files.MODPROBE)
+
+    def apply(old: Wanted, step: Step) -> None:
+        seen.append(old.allow_running)
+        host.add(step.params["path"], step.params["text"])
+
+    with pytest.raises(OperatorError, match="was put back"):
+        rollback.after_failure(host, ask, Step("prove", ""), OperatorError(found="x.", expected="", action=""), apply)
+    assert seen == [False]
+
+
+def test_a_kernel_that_came_since_does_not_keep_the_way_back_open(host: FakeHost) -> None:
+    """By unattended-upgrades, while the new driver waited for its restart; the old one may be too old for it."""
+    ask, kernel = new(host), "6.1.0-99-amd64"
+    rollback.begin(host, ask, described(), [driverhost.KERNEL])
+    host.add(f"/boot/vmlinuz-{kernel}", "x")
+    host.make_dirs(f"/lib/modules/{kernel}/kernel")
+    host.commands[f"modinfo -k {kernel}"] = (1, "", "modinfo: ERROR: Module nvidia not found.\n")
+    assert f"Driver {VERSION} (open) was put back; the host works as before" in fail(host, ask, "prove")
+    rollback.begin(host, ask, described(), [driverhost.KERNEL, kernel])
+    assert "could not be put back" in fail(host, ask, "prove"), "it was there before, and had a module then"
 
 
 def test_packages_that_are_missing_do_not_keep_the_way_back_open(host: FakeHost) -> None:

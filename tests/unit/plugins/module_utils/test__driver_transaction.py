@@ -91,7 +91,7 @@ def test_the_way_back_is_kept_before_anything_is_touched() -> None:
     steps = plan_driver(former(), wanted()).steps
     order = [step.action for step in steps]
     assert order[: order.index("begin")] == ["fetch", "extract", "try_build"]
-    assert next(step for step in steps if step.action == "begin").params == {"origin": FORMER}
+    assert next(step for step in steps if step.action == "begin").params == {"origin": FORMER, "kernels": [KERNEL]}
     assert order[-1] == "commit"
 
 
