@@ -25,7 +25,12 @@ from ansible_collections.gpulab.workstation.plugins.module_utils._plan import Pl
 
 JOBS = "/var/lib/gpulab/jobs"
 LOGS = "/var/log/gpulab"
-_PASSED_ON = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+# Of the environment that Ansible has set up, as from /etc/environment; systemd-run starts with an empty one.
+_PASSED_ON = (
+    "http_proxy", "https_proxy", "no_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY",
+    "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST",
+    "PIP_CERT", "PIP_CONFIG_FILE", "PIP_PROXY",
+)  # fmt: skip
 _START_LIMIT_S = 120.0  # a host that has just been restarted, or is busy, takes its time
 _LOOK_LIMIT_S = 10.0  # as long as a look at a job's status may hold its lock, on a slow host
 _PROGRESS_EVERY_S = 1.0

@@ -66,8 +66,8 @@ def bring_uv(host: Host, env: str, wheel: LockedWheel, index_url: str, log: str)
     command += ["--no-compile", "--no-input", "--disable-pip-version-check", "--target", f"{staged}/uv"]
     if index_url:
         command += ["--index-url", index_url, *_trusted(index_url, "--trusted-host")]
-    quiet = {"PIP_ROOT_USER_ACTION": "ignore"}
-    done = host.run([*command, "--requirement", f"{staged}/uv.txt"], env=quiet, timeout_s=_PIP_LIMIT_S, log=log)
+    settings = _pip_settings(host)
+    done = host.run([*command, "--requirement", f"{staged}/uv.txt"], env=settings, timeout_s=_PIP_LIMIT_S, log=log)
     if not done.ok:
         raise explain_pip(done.stdout, wheel)
     asked = host.run([f"{staged}/uv/bin/uv", "--version"])
@@ -81,6 +81,18 @@ def bring_uv(host: Host, env: str, wheel: LockedWheel, index_url: str, log: str)
     host.remove(HOME)
     host.rename(f"{staged}/uv", HOME)
     host.remove(staged)
+
+
+def _pip_settings(host: Host) -> dict[str, str]:
+    """Return what keeps a host's pip.conf from refusing --target, and has pip trust whom the system trusts.
+
+    An environment's OpenSSL knows the certificates of its own ca-certificates alone, not those of an administrator.
+    What pip's own setting `cert` names goes before them.
+    """
+    settings = {"PIP_ROOT_USER_ACTION": "ignore", "PIP_USER": "0", "PIP_REQUIRE_VIRTUALENV": "0"}
+    if host.exists(_SYSTEM_CERTIFICATES) and not host.environ("SSL_CERT_FILE"):
+        settings["SSL_CERT_FILE"] = _SYSTEM_CERTIFICATES
+    return settings
 
 
 def index_options(host: Host, env: str, index_url: str) -> IndexOptions:

@@ -35,6 +35,7 @@ class FakeHost:
     filesystems: dict[str, Filesystem] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
     ran: list[tuple[str, ...]] = field(default_factory=list)
+    environments: list[dict[str, str]] = field(default_factory=list)  # what each of them got beside the host's own
     clock: float = 1_800_000_000.0
     _real: LocalHost = field(default_factory=LocalHost)
 
@@ -54,13 +55,14 @@ class FakeHost:
         argv: t.Sequence[str],
         *,
         cwd: str | None = None,  # noqa: ARG002
-        env: t.Mapping[str, str] | None = None,  # noqa: ARG002
+        env: t.Mapping[str, str] | None = None,
         stdin: str = "",  # noqa: ARG002
         timeout_s: float = 600.0,  # noqa: ARG002
         log: str | None = None,  # noqa: ARG002
     ) -> Completed:
         command = tuple(argv)
         self.ran.append(command)
+        self.environments.append(dict(env or {}))
         line = " ".join(command)
         for start in sorted(self.commands, key=len, reverse=True):
             if line == start or line.startswith(start + " "):

@@ -77,6 +77,9 @@ def test_a_failure_is_explained_and_leaves_no_lock_behind(host: FakeHost) -> Non
     assert host.listdir(f"{ENV}/etc/gpulab") == []
 
 
+CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
+
+
 def pip_brings(host: FakeHost, version: str) -> None:
     def answer(command: tuple[str, ...]) -> tuple[int, str, str]:
         target = command[command.index("--target") + 1]
@@ -96,6 +99,22 @@ def test_uv_is_brought_by_hash_and_swapped_in(host: FakeHost) -> None:
     assert "--require-hashes" in host.ran[0]
     assert "--index-url" not in host.ran[0]
     assert host.listdir("/opt/gpulab") == ["uv"]
+
+
+@pytest.mark.parametrize(
+    ("system", "own", "expected"),
+    [(True, "", CERTIFICATES), (True, "/etc/own.pem", None), (False, "", None)],
+    ids=["the-system's", "one-that-is-set", "none"],
+)
+def test_pip_trusts_whom_the_system_trusts(host: FakeHost, system: bool, own: str, expected: str | None) -> None:  # noqa: FBT001
+    """An environment's OpenSSL has certificates of its own; a proxy of the site is signed by another authority."""
+    host.environment["SSL_CERT_FILE"] = own
+    if system:
+        host.add(CERTIFICATES)
+    pip_brings(host, "0.13.9")
+    _uv.bring_uv(host, ENV, UV, "", "/log")
+    assert host.environments[0].get("SSL_CERT_FILE") == expected
+    assert (host.environments[0]["PIP_USER"], host.environments[0]["PIP_REQUIRE_VIRTUALENV"]) == ("0", "0")
 
 
 def test_uv_comes_from_the_named_index_over_plain_http_too(host: FakeHost) -> None:
