@@ -53,19 +53,35 @@ class CudaToolkit:
 
     def read(self, host: Host) -> State:
         """Look at every toolkit directory, by its own files and by running its compilers."""
-        link = host.status(toolkits.LINK)
+        link, target = host.status(toolkits.LINK), host.realpath(toolkits.LINK)
+        # A release's own directory may be a link, to a larger disk for instance.
+        places = {host.realpath(wanted.path): wanted.path for wanted in self.wish.releases}
         linker, cache = host.status(toolkits.LINKER_FILE), host.status(_LINKER_CACHE)
         paths = (self.wish.cache_directory, self.wish.work_directory, toolkits.PREFIX)
         return State(
             found={series: read_toolkit(host, series) for series in known_series(host)},
             link_kind=link.kind if link else None,
-            link_target=host.realpath(toolkits.LINK) if link else None,
+            link_target=places.get(target, target) if link else None,
             linker_text=host.read_text(toolkits.LINKER_FILE),
             linker_cache_stale=bool(linker and (cache is None or cache.mtime < linker.mtime)),
             profile_text=host.read_text(toolkits.PROFILE_FILE),
             missing_packages=missing_packages(host, self.wish.packages),
             filesystems={path: host.filesystem(path) for path in paths},
+            there=self._there(host),
         )
+
+    def _there(self, host: Host) -> dict[str, int]:
+        """Return the bytes that an installation takes over or clears away: fetched files, and what a kill has left."""
+        there = dict.fromkeys((self.wish.cache_directory, self.wish.work_directory, toolkits.PREFIX), 0)
+        for wanted in self.wish.present:
+            path = cached_path(wanted.artefact, self.wish.cache_directory) if wanted.artefact else ""
+            files = [host.status(name) for name in (path, f"{path}.part") if path]
+            there[self.wish.cache_directory] += sum(found.size for found in files if found)
+            marker = toolkits.parse_marker(host.read_text(_marker_path(wanted.series)))
+            if marker and marker.state == "installing":
+                there[toolkits.PREFIX] += _size(host, wanted.path)
+        there[self.wish.work_directory] = _size(host, self.wish.work_directory)
+        return there
 
     def plan(self, state: State) -> Plan:
         """Decide what to do; see :func:`make_plan`."""
@@ -166,11 +182,23 @@ def missing_packages(host: Host, names: t.Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in names if name not in installed)
 
 
+def _size(host: Host, path: str) -> int:
+    """Return the bytes of a directory's files; 0 where there is none."""
+    done = host.run(["du", "--summarize", "--bytes", path], timeout_s=120) if host.exists(path) else None
+    figure = done.stdout.partition("\t")[0] if done and done.ok else ""
+    return int(figure) if figure.isdigit() else 0
+
+
 def known_series(host: Host) -> list[str]:
-    """Return the series that have a directory under /usr/local or a marker of this role."""
+    """Return the series that have a directory under /usr/local, or a marker of this role for more than a directory.
+
+    A toolkit that was adopted and that its owner has removed is none any more, whatever the marker says.
+    """
     directories = [re.fullmatch(r"cuda-(\d+\.\d+)", name) for name in host.listdir(toolkits.PREFIX)]
     markers = [re.fullmatch(r"(\d+\.\d+)\.json", name) for name in host.listdir(toolkits.MARKERS)]
-    return sorted({found[1] for found in [*directories, *markers] if found})
+    there = {found[1] for found in directories if found}
+    noted = {found[1] for found in markers if found} - there
+    return sorted(there | {series for series in noted if read_toolkit(host, series).owned})
 
 
 def read_toolkit(host: Host, series: str) -> Toolkit:

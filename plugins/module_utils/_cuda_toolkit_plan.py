@@ -56,6 +56,7 @@ class State:
     profile_text: str | None = None
     missing_packages: tuple[str, ...] = ()
     filesystems: t.Mapping[str, Filesystem] = field(default_factory=dict)  # of cache, work and target
+    there: t.Mapping[str, int] = field(default_factory=dict)  # bytes by the same, of what is used or makes room
 
 
 def make_plan(wish: Wish, state: State) -> Plan:
@@ -181,7 +182,10 @@ def _refuse_link(wish: Wish, state: State) -> list[Refusal]:
 
 
 def _refuse_disks(wish: Wish, state: State, install: t.Sequence[Wanted]) -> list[Refusal]:
-    """Add up what goes to each file system: the files, one unpacked copy at a time, and the toolkits."""
+    """Add up what goes to each file system: the files, one unpacked copy at a time, and the toolkits.
+
+    What an installation that was killed has left there counts as done, or as room.
+    """
     if not install:
         return []
     needs = {
@@ -192,7 +196,8 @@ def _refuse_disks(wish: Wish, state: State, install: t.Sequence[Wanted]) -> list
     mounts = {filesystem.mount_point: filesystem for filesystem in state.filesystems.values()}
     refusals = []
     for point, filesystem in mounts.items():
-        needed = sum(size for path, size in needs.items() if state.filesystems[path].mount_point == point)
+        here = {path: size for path, size in needs.items() if state.filesystems[path].mount_point == point}
+        needed = sum(max(0, size - state.there.get(path, 0)) for path, size in here.items())
         if filesystem.free_bytes < needed:
             found = f"{filesystem.free_bytes / 1e9:.1f} GB free on {point}."
             expected = f"{needed / 1e9:.1f} GB there for CUDA {', '.join(w.version for w in install)}."

@@ -129,6 +129,39 @@ def test_a_fresh_host_gets_the_toolkit_and_nothing_else(host: FakeHost) -> None:
     assert host.readlink("/usr/local/cuda") == "/usr/local/cuda-12.9"
 
 
+def test_a_toolkit_on_another_disk_converges(host: FakeHost) -> None:
+    """Its directory is a link of the administrator's; /usr/local/cuda leads to it all the same."""
+    put_toolkit(host, "12.9.20250531")
+    host.make_dirs("/data")
+    host.rename("/usr/local/cuda-12.9", "/data/cuda-12.9")
+    host.symlink("../../data/cuda-12.9", "/usr/local/cuda-12.9")
+    assert converge(host, component(release("12.9.1"))) == ["adopt", "link", "linker", "profile"]
+    assert component(release("12.9.1")).read(host).link_target == "/usr/local/cuda-12.9"
+
+
+def test_an_adopted_toolkit_that_its_owner_has_removed_is_none(host: FakeHost) -> None:
+    put_toolkit(host, "12.9.1")
+    assert converge(host, component(release("12.9.1")))[0] == "adopt"
+    host.remove("/usr/local/cuda-12.9")
+    assert converge(host, component(release("12.9.1"), state="absent")) == ["forget"]
+    assert converge(host, component(release("12.9.1"))) == ["fetch", "install", "linker", "profile"]
+
+
+def test_what_a_kill_has_left_counts_as_done_or_as_room(host: FakeHost) -> None:
+    wanted = component(release("12.9.1"))
+    assert set(wanted.read(host).there.values()) == {0}
+    host.add(CACHED, RUNFILE)
+    host.add(f"{CACHED}.part", "xx")
+    host.add("/var/lib/gpulab/cuda_toolkit/work/payload")
+    host.add("/var/lib/gpulab/cuda_toolkit/12.9.json", '{"version": "12.9.1", "state": "installing"}')
+    host.add("/usr/local/cuda-12.9/half")
+    host.commands["du --summarize --bytes /usr/local/cuda-12.9"] = (0, "700\t/usr/local/cuda-12.9\n", "")
+    host.commands["du --summarize --bytes /var/lib/gpulab/cuda_toolkit/work"] = (0, "900\twork\n", "")
+    assert wanted.read(host).there == {
+        "/var/cache/gpulab": len(RUNFILE) + 2, "/var/lib/gpulab/cuda_toolkit/work": 900, "/usr/local": 700,
+    }  # fmt: skip
+
+
 def test_the_second_run_runs_no_installer(host: FakeHost) -> None:
     converge(host, component(release("12.9.1")))
     host.ran.clear()

@@ -56,6 +56,17 @@ def state(wish: Wish, *toolkits: Toolkit, **changes: t.Any) -> State:
     return dataclasses.replace(settled, **changes)
 
 
+def test_a_killed_installation_goes_on_with_the_room_that_it_has_taken() -> None:
+    wish = Wish((NEW,))
+    full = dict.fromkeys(
+        (wish.cache_directory, wish.work_directory, "/usr/local"), Filesystem("/", "ext4", ("rw",), 10**10, 10**12)
+    )
+    there = {wish.cache_directory: 6 * 10**9, wish.work_directory: 5 * 10**9, "/usr/local": 4 * 10**9}
+    with pytest.raises(OperatorError, match=r"10.0 GB free on /."):
+        make_plan(wish, state(wish, filesystems=full))
+    assert make_plan(wish, state(wish, filesystems=full, there=there)).steps
+
+
 def actions(wish: Wish, host: State) -> list[str]:
     return [" ".join([step.action, *map(str, step.params.values())]) for step in make_plan(wish, host).steps]
 
