@@ -37,6 +37,9 @@ class ActionModule(PollingAction):
             return answer
 
         answer = ask_until_free(
-            ask, 0 if self._task.check_mode else minutes, lambda words: self._say(words, task_vars or {})
+            ask,
+            0 if self._task.check_mode else minutes,
+            lambda words: self._say(words, task_vars or {}),
+            force=bool(wished.get("allow_running")),
         )
         return answer, asked

@@ -62,6 +62,7 @@ class ActionModule(ActionBase):
             lambda last: self._ask(arguments if last else patient, task_vars),
             minutes,
             lambda words: display.display(f"{name} | host_restart | {words}"),
+            force=bool(arguments.get("force")),
         )
 
     def _ask(self, arguments: dict[str, t.Any], task_vars: dict[str, t.Any] | None) -> dict[str, t.Any]:

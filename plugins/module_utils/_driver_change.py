@@ -126,7 +126,7 @@ def file_steps(state: DriverState, wanted: Wanted) -> list[Step]:
 
 
 def _install(state: DriverState, wanted: Wanted, reasons: t.Sequence[str]) -> list[Step]:
-    target = findings.target(state, wanted)
+    target = state.target
     kernel = target.release if target else ""
     steps = []
     if state.gpu.packages:
@@ -136,7 +136,7 @@ def _install(state: DriverState, wanted: Wanted, reasons: t.Sequence[str]) -> li
         title = f"Remove nvidia/{wanted.version} from DKMS, {stale}"
         steps.append(Step("forget", title, {"version": wanted.version}))
     if _clear_first(state, wanted):
-        busy = wanted.allow_running or not findings.runs_target(state, wanted)
+        busy = wanted.allow_running or not state.runs_target
         steps += [uninstall_step(state, busy=busy, services=_to_stop(state, wanted))] if state.record else []
         steps.append(Step("sweep", "Remove the parts of a driver that nothing has a record of"))
     place = refusals.work_place(state, wanted)
@@ -154,7 +154,7 @@ def _install(state: DriverState, wanted: Wanted, reasons: t.Sequence[str]) -> li
 
 def installer_arguments(state: DriverState, wanted: Wanted) -> list[str]:
     """Return nvidia-installer's options; it has to be started in its own directory, or -M is refused."""
-    target = findings.target(state, wanted)
+    target = state.target
     arguments = ["--silent", "-M", wanted.flavour, "--dkms", "--no-x-check", "--disable-nouveau"]
     arguments += ["--no-rebuild-initramfs"]  # it would do so before it copies the new files; there is a step for it
     if not wanted.compat32:
@@ -167,7 +167,7 @@ def installer_arguments(state: DriverState, wanted: Wanted) -> list[str]:
     beside = _beside(state, wanted)
     if beside:
         arguments.append("--allow-installation-with-running-driver")
-    if beside or not findings.runs_target(state, wanted):
+    if beside or not state.runs_target:
         arguments.append("--skip-module-load")
     return arguments
 
@@ -175,12 +175,12 @@ def installer_arguments(state: DriverState, wanted: Wanted) -> list[str]:
 def _beside(state: DriverState, wanted: Wanted) -> bool:
     """Whether the driver is installed beside a loaded module, which stays until the restart."""
     loaded = state.gpu.driver_loaded is not None
-    return bool(state.gpu.conflicting) or (loaded and (wanted.allow_running or not findings.runs_target(state, wanted)))
+    return bool(state.gpu.conflicting) or (loaded and (wanted.allow_running or not state.runs_target))
 
 
 def _to_stop(state: DriverState, wanted: Wanted) -> list[str]:
     """Return the driver's own services that hold the module which has to go; no others, and no display manager."""
-    return list(state.services) if findings.must_unload(state, wanted) and not _beside(state, wanted) else []
+    return list(state.services) if findings.must_unload(state) and not _beside(state, wanted) else []
 
 
 def uninstall_step(state: DriverState, *, busy: bool, services: t.Sequence[str]) -> Step:

@@ -22,7 +22,6 @@ from ansible_collections.gpulab.workstation.plugins.module_utils._driver_state i
     KernelState,
     compiler_package,
     header_metapackages,
-    release_order,
 )
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_wanted import Wanted
 from ansible_collections.gpulab.workstation.plugins.module_utils._gpu_facts import (
@@ -44,19 +43,6 @@ _TOOLS = ("dkms", "gcc", "kmod", "libc6-dev", "make", "tar")
 def served_kernels(state: DriverState, wanted: Wanted) -> tuple[KernelState, ...]:
     """Return the installed kernels that must have a module: all but those the operator excepts."""
     return tuple(kernel for kernel in state.kernels if kernel.release not in wanted.ignored_kernels)
-
-
-def target(state: DriverState, wanted: Wanted) -> KernelState | None:
-    """Return the kernel that the .run builds for: of those that must have a module the running one, else the newest."""
-    served = served_kernels(state, wanted)
-    running = next((kernel for kernel in served if kernel.release == state.host.running_kernel), None)
-    return running or max(served, key=lambda kernel: release_order(kernel.release), default=None)
-
-
-def runs_target(state: DriverState, wanted: Wanted) -> bool:
-    """Whether modules of this host can be loaded now: its own, installed kernel is running, and must have a module."""
-    kernel = target(state, wanted)
-    return state.host.has_own_kernel and kernel is not None and kernel.release == state.host.running_kernel
 
 
 def install_reasons(state: DriverState, wanted: Wanted, *, proven: bool = True) -> tuple[str, ...]:
@@ -96,7 +82,7 @@ def _flavour_reasons(state: DriverState, wanted: Wanted) -> list[str]:
             continue
         if module.flavour != wanted.flavour:
             reasons.append(f"the module of {kernel.release} is {module.flavour}, not {wanted.flavour}")
-        elif signing_pair(state, wanted) and not module.signer and kernel is target(state, wanted):
+        elif signing_pair(state, wanted) and not module.signer and kernel is state.target:
             reasons.append(f"the module of {kernel.release} is not signed")
     return reasons
 
@@ -264,9 +250,9 @@ def reboot_reasons(state: DriverState, wanted: Wanted) -> tuple[str, ...]:
     for other in state.gpu.conflicting:
         held = f" and holds {', '.join(other.bound_to)}" if other.bound_to else ""
         reasons.append(f"{other.name} is loaded{held}")
-    newest = state.target
-    if newest and not state.runs_target:
-        reasons.append(f"kernel {state.host.running_kernel} runs but is not installed; {newest.release} is")
+    target = state.target
+    if target and not state.runs_target:
+        reasons.append(f"kernel {state.host.running_kernel} runs but is not installed; {target.release} is")
     return tuple(reasons)
 
 
@@ -278,7 +264,7 @@ def is_loaded(state: DriverState, version: str, flavour: str) -> bool:
 
 def can_load_now(state: DriverState, wanted: Wanted) -> bool:
     """Whether the module can be loaded without a restart: own kernel, a card, and no other driver on it."""
-    return runs_target(state, wanted) and finds_its_card(state, wanted) and not state.gpu.conflicting
+    return state.runs_target and finds_its_card(state, wanted) and not state.gpu.conflicting
 
 
 def finds_its_card(state: DriverState, wanted: Wanted) -> bool:
@@ -286,9 +272,9 @@ def finds_its_card(state: DriverState, wanted: Wanted) -> bool:
     return bool(state.gpu.nvidia_gpus) or wanted.standin
 
 
-def must_unload(state: DriverState, wanted: Wanted) -> bool:
+def must_unload(state: DriverState) -> bool:
     """Whether another build of the module is loaded, which has to go before a new one can be tried."""
-    return state.gpu.driver_loaded is not None and runs_target(state, wanted)
+    return state.gpu.driver_loaded is not None and state.runs_target
 
 
 def users_in_the_way(state: DriverState) -> tuple[Blocker, ...]:
@@ -338,7 +324,6 @@ __all__ = [
     "outdated_files",
     "outdated_for_containers",
     "reboot_reasons",
-    "runs_target",
     "served_kernels",
     "signing_pair",
     "stale_initramfs",

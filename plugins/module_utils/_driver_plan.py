@@ -30,7 +30,7 @@ from ansible_collections.gpulab.workstation.plugins.module_utils._plan import Pl
 def plan_driver(state: DriverState, wanted: Wanted) -> Plan:
     """Return the steps that bring the driver to what is wanted; OperatorError where it must not be touched now."""
     wanted = transaction.eased(state, wanted)
-    if not (findings.must_unload(state, wanted) and findings.users_in_the_way(state)):
+    if not (findings.must_unload(state) and findings.users_in_the_way(state)):
         wanted = dataclasses.replace(wanted, allow_running=False)  # beside what, or whom?
     steps = _present(state, wanted) if wanted.present else _absent(state, wanted)
     changed = findings.outdated_files(state, wanted)

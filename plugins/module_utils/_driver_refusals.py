@@ -50,7 +50,7 @@ def refuse(refusals: list[Refusal]) -> None:
 
 def install_refusals(state: DriverState, wanted: Wanted) -> list[Refusal]:
     """Return what speaks against running the .run on this host, whoever uses it."""
-    return [*_kernel_refusals(state, wanted), *_package_refusals(state, wanted), *_space_refusals(state, wanted)]
+    return [*_kernel_refusals(state), *_package_refusals(state, wanted), *_space_refusals(state, wanted)]
 
 
 def build_refusals(state: DriverState, wanted: Wanted) -> list[Refusal]:
@@ -62,9 +62,7 @@ def build_refusals(state: DriverState, wanted: Wanted) -> list[Refusal]:
 
 def running_refusals(state: DriverState, wanted: Wanted) -> list[Refusal]:
     """Return who would be disturbed when the loaded module is taken away."""
-    people = (
-        findings.users_in_the_way(state) if findings.must_unload(state, wanted) and not wanted.allow_running else ()
-    )
+    people = findings.users_in_the_way(state) if findings.must_unload(state) and not wanted.allow_running else ()
     if not people:
         return []
     return [
@@ -121,15 +119,7 @@ def work_place(state: DriverState, wanted: Wanted) -> Place | None:
     return None
 
 
-def _kernel_refusals(state: DriverState, wanted: Wanted) -> list[Refusal]:
-    if state.kernels and findings.target(state, wanted) is None:
-        return [
-            Refusal(
-                f"every installed kernel is excepted: {', '.join(kernel.release for kernel in state.kernels)}",
-                "one that the driver is for",
-                "take one out of gpu_driver_ignored_kernels",
-            )
-        ]
+def _kernel_refusals(state: DriverState) -> list[Refusal]:
     if state.target is None:
         return [
             Refusal(

@@ -138,7 +138,7 @@ def _put_back(host: Host, old: Wanted, known: t.Collection[str], apply: Apply) -
     old = _but_for_new_kernels(old, state, known)
     # Somebody who is logged in notices nothing; the session of this very run, which this job cannot tell, is one too.
     holders = [blocker for blocker in findings.users_in_the_way(state) if blocker.kind != "user"]
-    old = dataclasses.replace(old, allow_running=bool(holders) and findings.must_unload(state, old))
+    old = dataclasses.replace(old, allow_running=bool(holders) and findings.must_unload(state))
     for step in plan_change(state, old, back=True):
         if step.action != _TRIED_ALREADY:
             apply(old, step)
@@ -157,8 +157,12 @@ def _put_back(host: Host, old: Wanted, known: t.Collection[str], apply: Apply) -
 
 
 def _but_for_new_kernels(old: Wanted, state: DriverState, known: t.Collection[str]) -> Wanted:
-    """Except the kernels that have come since the change was begun: the old driver may be too old for them."""
-    new = [kernel.release for kernel in state.kernels if known and kernel.release not in known]
+    """Except the kernels that have come since the change was begun: the old driver may be too old for them.
+
+    The running one is tried all the same, or the host would be without a driver.
+    """
+    kept = (*known, state.host.running_kernel)
+    new = [kernel.release for kernel in state.kernels if known and kernel.release not in kept]
     return dataclasses.replace(old, ignored_kernels=(*old.ignored_kernels, *new))
 
 

@@ -33,17 +33,23 @@ def who_is_in_the_way(answer: t.Mapping[str, t.Any]) -> str:
     return "; ".join(str(blocker["words"]) for blocker in answer.get("blockers", []))
 
 
-def ask_until_free(ask: t.Callable[[bool], Answer], minutes: int, announce: t.Callable[[str], None]) -> Answer:
+def ask_until_free(
+    ask: t.Callable[[bool], Answer], minutes: int, announce: t.Callable[[str], None], *, force: bool
+) -> Answer:
     """Ask until the host is free, give it up at once where waiting cannot help, and ask a last time when time is over.
 
-    ``ask`` is told whether this is the last time: only then may force count. Whoever is waited for is announced once.
+    ``ask`` is told whether this is the last time: only then may ``force`` count. Whoever is waited for is announced
+    once.
     """
     deadline = time.monotonic() + 60 * minutes
     shown = ""
     while time.monotonic() < deadline:
         answer = ask(False)  # noqa: FBT003 - not the last time
         if not will_pass(answer):
-            return ask(True) if _yields(answer) else answer  # noqa: FBT003 - there is nothing to wait for
+            if not (force and _yields(answer)):
+                return answer
+            if not any(blocker["kind"] in _PASSING for blocker in answer["blockers"]):
+                break  # what is left does not go, and yields
         words = who_is_in_the_way(answer)
         if words != shown:
             announce(f"waiting up to {max(1, round((deadline - time.monotonic()) / 60))} min: {words}")

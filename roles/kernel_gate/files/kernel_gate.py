@@ -420,7 +420,7 @@ def gate(system: System, *, dry_run: bool) -> dict[str, object]:
     problems = {kernel: system.problem(kernel, driver) for kernel in kernels} if driver else {}
     ordered, wished = boot_order(kernels, menu), system.wished(menu)
     if wished and not wished.kernel and not wished.entries:  # another system, or a test of the memory
-        verdict = Verdict("ok", driver, ordered[0], ordered[0]) if driver and ordered else judge(ordered, driver, {})
+        verdict = judge(ordered, driver, {})
     else:
         verdict = judge(ordered, driver, problems, wished.kernel if wished else "")
     entry = menu_entry(menu, verdict.choice) if verdict.state == "held" else ""

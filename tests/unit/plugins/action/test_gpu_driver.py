@@ -104,13 +104,21 @@ def test_force_only_counts_when_the_minutes_are_over() -> None:
     assert [sent["allow_running"] for sent in action.sent] == [False] * 4 + [True] * 2
 
 
-@pytest.mark.parametrize("force", [False, True])
-def test_what_neither_goes_nor_withstands_force_is_not_waited_for(force: bool, said: list[str]) -> None:  # noqa: FBT001
-    answers = [refused(FOREIGN), RUNNING, DONE] if force else [refused(FOREIGN), refused(FOREIGN)]
-    action = Scripted(answers, wait_minutes=60, allow_running=force)
-    assert bool(run(action).get("failed")) is not force
-    assert [sent["allow_running"] for sent in action.sent] == ([False, True, True] if force else [False, False])
+def test_what_does_not_go_and_yields_is_forced_at_once_where_force_is_given(said: list[str]) -> None:
+    action = Scripted([refused(FOREIGN), RUNNING, DONE], wait_minutes=60, allow_running=True)
+    assert run(action)["changed"] is True
+    assert [sent["allow_running"] for sent in action.sent] == [False, True, True]
     assert (time.monotonic(), said) == (0.0, [])
+    action = Scripted([refused(FOREIGN)], wait_minutes=60)
+    assert run(action)["failed"] is True
+    assert len(action.sent) == 1
+
+
+def test_who_goes_is_waited_for_also_beside_what_does_not() -> None:
+    action = Scripted([refused(JOB, FOREIGN), refused(FOREIGN), RUNNING, DONE], wait_minutes=60, allow_running=True)
+    assert run(action)["changed"] is True
+    assert [sent["allow_running"] for sent in action.sent] == [False, False, True, True]
+    assert time.monotonic() == 15.0
 
 
 def test_a_host_that_becomes_free_is_not_forced_and_its_job_is_asked_for_as_it_was_started() -> None:

@@ -180,18 +180,6 @@ def test_where_no_module_is_loaded_nobody_keeps_the_new_one_from_being_tried(for
     assert order.index("install") < order.index("load") < order.index("commit")
 
 
-def test_the_run_builds_for_a_kernel_that_must_have_a_module() -> None:
-    """The running one is excepted: on the way back, because the former driver had none for it."""
-    state = upgraded(kernels=(kernel(), kernel("6.8.0-40-generic")), host=host_facts(sessions=(LOGIN,)))
-    plan = plan_driver(state, wanted(ignored_kernels=[KERNEL]))
-    install = next(step for step in plan.steps if step.action == "install")
-    assert install.params["kernel"] == "6.8.0-40-generic"
-    assert {"--kernel-name=6.8.0-40-generic", "--skip-module-load"} <= set(install.params["arguments"])
-    assert not {"load", "build"} & {step.action for step in plan.steps}
-    everything = [KERNEL, "6.8.0-40-generic"]
-    assert f"every installed kernel is excepted: {', '.join(everything)}" in refusal(state, ignored_kernels=everything)
-
-
 def test_the_session_that_provisions_is_nobody() -> None:
     own = dataclasses.replace(LOGIN, own=True)
     assert "install" in actions(upgraded(host=host_facts(sessions=(own,))))
