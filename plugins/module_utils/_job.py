@@ -14,6 +14,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
 import sys
 import traceback
 import typing as t
@@ -232,6 +233,12 @@ def _keep_payload(host: Host, directory: str) -> list[str]:
     return [f"{directory}/payload.zip"]
 
 
+def _environment_text(variables: t.Mapping[str, str]) -> str:
+    """Return an EnvironmentFile of systemd.exec(5), in which a backslash and a double quote are escaped."""
+    escaped = {key: re.sub(r'([\\"])', r"\\\1", value) for key, value in variables.items() if "\n" not in value}
+    return "".join(f'{key}="{value}"\n' for key, value in escaped.items())
+
+
 def _spawn(host: Host, name: str, argv: list[str]) -> None:
     passed_on = {key: value for key in _PASSED_ON if (value := host.environ(key))}
     log = log_path(name)
@@ -241,10 +248,14 @@ def _spawn(host: Host, name: str, argv: list[str]) -> None:
         _await_end_of_killed(host, unit)
         host.run(["systemctl", "reset-failed", unit])
         command = ["systemd-run", "--quiet", "--collect", f"--unit={unit}", f"--description=gpulab: {name}"]
-        command += [f"--setenv={key}={value}" for key, value in passed_on.items()]
+        if passed_on:  # in a file, for an address may hold a password and every user may read a unit's settings
+            environment = f"{JOBS}/{name}/environment"
+            host.write_text(environment, _environment_text(passed_on), mode=0o600)
+            command.append(f"--property=EnvironmentFile={environment}")
         command += [f"--property=TimeoutStopSec={_KILLED_UNIT_LIMIT_S:.0f}"]
         command += [f"--property=StandardOutput=append:{log}", f"--property=StandardError=append:{log}", "--"]
         done = host.run([*command, *argv], timeout_s=30)
+        host.remove(f"{JOBS}/{name}/environment")  # systemd has read it
     else:
         done = host.run(["setsid", "--fork", *argv], timeout_s=30, log=log)
     if not done.ok:
