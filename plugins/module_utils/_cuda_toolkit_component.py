@@ -67,21 +67,21 @@ class CudaToolkit:
             profile_text=host.read_text(toolkits.PROFILE_FILE),
             missing_packages=missing_packages(host, self.wish.packages),
             filesystems={path: host.filesystem(path) for path in paths},
-            there=self._there(host),
+            fetched=self._fetched(host),
+            halves=self._halves(host),
+            unpacked=_size(host, self.wish.work_directory),
         )
 
-    def _there(self, host: Host) -> dict[str, int]:
-        """Return the bytes that an installation takes over or clears away: fetched files, and what a kill has left."""
-        there = dict.fromkeys((self.wish.cache_directory, self.wish.work_directory, toolkits.PREFIX), 0)
-        for wanted in self.wish.present:
-            path = cached_path(wanted.artefact, self.wish.cache_directory) if wanted.artefact else ""
-            files = [host.status(name) for name in (path, f"{path}.part") if path]
-            there[self.wish.cache_directory] += sum(found.size for found in files if found)
-            marker = toolkits.parse_marker(host.read_text(_marker_path(wanted.series)))
-            if marker and marker.state == "installing":
-                there[toolkits.PREFIX] += _size(host, wanted.path)
-        there[self.wish.work_directory] = _size(host, self.wish.work_directory)
-        return there
+    def _fetched(self, host: Host) -> dict[str, int]:
+        """Return the bytes of each release's file that are there, whole or in part."""
+        paths = {w.version: cached_path(w.artefact, self.wish.cache_directory) for w in self.wish.present if w.artefact}
+        found = {version: [host.status(path), host.status(f"{path}.part")] for version, path in paths.items()}
+        return {version: max((file.size for file in files if file), default=0) for version, files in found.items()}
+
+    def _halves(self, host: Host) -> dict[str, int]:
+        """Return the bytes of each toolkit that a killed run has left unfinished, which the next one clears away."""
+        markers = {w: toolkits.parse_marker(host.read_text(_marker_path(w.series))) for w in self.wish.present}
+        return {w.version: _size(host, w.path) for w, m in markers.items() if m and m.state == "installing"}
 
     def plan(self, state: State) -> Plan:
         """Decide what to do; see :func:`make_plan`."""
@@ -291,7 +291,8 @@ def _set_aside(host: Host, wanted: Wanted) -> str:
     finished = current.marker is not None and current.marker.state == "installed"
     if host.exists(aside):
         host.remove(wanted.path)
-        return current.marker.former if current.marker else ""
+        known = current.marker or Marker("", "")
+        return known.former or (known.version if known.state == "installed" else "")
     if works and finished:
         host.rename(wanted.path, aside)
         return current.version or ""

@@ -56,7 +56,9 @@ class State:
     profile_text: str | None = None
     missing_packages: tuple[str, ...] = ()
     filesystems: t.Mapping[str, Filesystem] = field(default_factory=dict)  # of cache, work and target
-    there: t.Mapping[str, int] = field(default_factory=dict)  # bytes by the same, of what is used or makes room
+    fetched: t.Mapping[str, int] = field(default_factory=dict)  # bytes of each release's file that are there
+    halves: t.Mapping[str, int] = field(default_factory=dict)  # bytes that each release's killed installation has left
+    unpacked: int = 0  # bytes in the work directory, which are cleared away
 
 
 def make_plan(wish: Wish, state: State) -> Plan:
@@ -189,15 +191,16 @@ def _refuse_disks(wish: Wish, state: State, install: t.Sequence[Wanted]) -> list
     if not install:
         return []
     needs = {
-        wish.cache_directory: sum((w.artefact.size or _RUNFILE_BYTES) for w in install if w.artefact),
-        wish.work_directory: max(w.tmp_bytes for w in install),
-        toolkits.PREFIX: sum(w.target_bytes for w in install),
+        wish.cache_directory: sum(
+            max(0, (w.artefact.size or _RUNFILE_BYTES) - state.fetched.get(w.version, 0)) for w in install if w.artefact
+        ),
+        wish.work_directory: max(0, max(w.tmp_bytes for w in install) - state.unpacked),
+        toolkits.PREFIX: sum(max(0, w.target_bytes - state.halves.get(w.version, 0)) for w in install),
     }
     mounts = {filesystem.mount_point: filesystem for filesystem in state.filesystems.values()}
     refusals = []
     for point, filesystem in mounts.items():
-        here = {path: size for path, size in needs.items() if state.filesystems[path].mount_point == point}
-        needed = sum(max(0, size - state.there.get(path, 0)) for path, size in here.items())
+        needed = sum(size for path, size in needs.items() if state.filesystems[path].mount_point == point)
         if filesystem.free_bytes < needed:
             found = f"{filesystem.free_bytes / 1e9:.1f} GB free on {point}."
             expected = f"{needed / 1e9:.1f} GB there for CUDA {', '.join(w.version for w in install)}."

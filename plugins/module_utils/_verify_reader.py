@@ -8,12 +8,12 @@ Everything is built in a working directory that is removed again.
 
 from __future__ import annotations
 
-import re
 import typing as t
 from dataclasses import dataclass
 
-from ansible_collections.gpulab.workstation.plugins.module_utils._cuda_toolkit import Toolkit
+from ansible_collections.gpulab.workstation.plugins.module_utils._cuda_toolkit import Toolkit, toolkit_path
 from ansible_collections.gpulab.workstation.plugins.module_utils._cuda_toolkit_component import (
+    known_series,
     read_toolkit,
     tool_version,
 )
@@ -66,8 +66,9 @@ def read_compiler(host: Host, path: str) -> Compiler:
     nvcc = f"{path}/bin/nvcc"
     found = tool_version(host, nvcc)
     known = host.run([nvcc, "--list-gpu-code"], timeout_s=_READ_LIMIT_S).stdout if found else ""
-    series = re.fullmatch(r"/usr/local/cuda-(\d+\.\d+)", host.realpath(path))
-    return Compiler(path, found, parse_code_list(known), read_toolkit(host, series[1]) if series else None)
+    target = host.realpath(path)  # a release's own directory may be a link as well
+    series = [name for name in known_series(host) if host.realpath(toolkit_path(name)) == target]
+    return Compiler(path, found, parse_code_list(known), read_toolkit(host, series[0]) if series else None)
 
 
 def build(host: Host, compiler: Compiler, directory: str, program: str, arch: str, flags: t.Sequence[str]) -> Build:

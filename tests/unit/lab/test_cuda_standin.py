@@ -106,7 +106,7 @@ def test_a_release_that_the_catalogue_does_not_have_is_refused(tmp_path: Path) -
 
 
 def test_what_it_says_of_itself() -> None:
-    with tarfile.open(fileobj=io.BytesIO(cuda._release_member("12.9.1", "575.57.08"))) as archive:
+    with tarfile.open(fileobj=io.BytesIO(cuda._release_member("12.9.1", cuda._original("12.9.1")))) as archive:
         texts = {member.name: archive.extractfile(member) for member in archive}
         data = {name: stream.read().decode() for name, stream in texts.items() if stream}
     standin = json.loads(data["standin.json"])

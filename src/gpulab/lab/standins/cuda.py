@@ -14,6 +14,7 @@ import hashlib
 import io
 import json
 import tarfile
+import typing as t
 import zipfile
 from pathlib import Path, PurePosixPath
 
@@ -46,7 +47,7 @@ _EPOCH = 1735689600  # 2025-01-01, the time of every member
 def build_cuda_run(version: str, directory: Path, *, cache: Path | None = None) -> Path:
     """Write the stand-in under its original's name to the directory; wheels and the payload are kept in the cache."""
     original = _original(version)
-    archive = _payload(cache or directory / ".cuda-wheels") + _release_member(version, original["bundled_driver"])
+    archive = _payload(cache or directory / ".cuda-wheels") + _release_member(version, original)
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / original["file"]
     partial = path.with_suffix(".part")
@@ -57,7 +58,7 @@ def build_cuda_run(version: str, directory: Path, *, cache: Path | None = None) 
 
 
 def _original(version: str) -> dict[str, str]:
-    """Return file name and bundled driver of the release that the catalogue knows."""
+    """Return file name, bundled driver and build of the release that the catalogue knows."""
     releases = yaml.safe_load((repository() / "catalogue" / "cuda.yml").read_text())["releases"]
     if version not in releases:
         message = f"the catalogue has no CUDA {version}; it has: {', '.join(sorted(releases))}"
@@ -121,11 +122,12 @@ def _licence(wheel: Path) -> bytes:
         return archive.read(next(name for name in archive.namelist() if name.endswith("License.txt")))
 
 
-def _release_member(version: str, driver: str) -> bytes:
+def _release_member(version: str, original: t.Mapping[str, str]) -> bytes:
     """Return a second gzip member with what differs between versions; gzip and tar -i read on over the border."""
     carries = pinned_versions(LOCK)
     # As NVIDIA's runfiles have it: the series, and the day of the build.
-    components = {"cuda": {"name": "CUDA SDK", "version": f"{version.rpartition('.')[0]}.{_BUILT}"}}
+    build = original.get("build") or f"{version.rpartition('.')[0]}.{_BUILT}"
+    components = {"cuda": {"name": "CUDA SDK", "version": build}}
     for package, number in sorted(carries.items()):
         key = package.removeprefix("nvidia-").replace("-", "_")
         components[key] = {"name": package.removeprefix("nvidia-"), "version": number}
@@ -133,7 +135,7 @@ def _release_member(version: str, driver: str) -> bytes:
     members = {
         "version.json": json.dumps(components, indent=3).encode() + b"\n",
         "standin.json": json.dumps(standin, indent=2, sort_keys=True).encode() + b"\n",
-        "release.env": f"CUDA_VERSION={version}\nBUNDLED_DRIVER={driver}\n".encode(),
+        "release.env": f"CUDA_VERSION={version}\nBUNDLED_DRIVER={original['bundled_driver']}\n".encode(),
         "cuda-installer": (_HERE / "cuda_run" / "cuda-installer.sh").read_bytes(),
     }
     return _archive(members, {})

@@ -149,7 +149,8 @@ def test_an_adopted_toolkit_that_its_owner_has_removed_is_none(host: FakeHost) -
 
 def test_what_a_kill_has_left_counts_as_done_or_as_room(host: FakeHost) -> None:
     wanted = component(release("12.9.1"))
-    assert set(wanted.read(host).there.values()) == {0}
+    before = wanted.read(host)
+    assert (before.fetched, before.halves, before.unpacked) == ({"12.9.1": 0}, {}, 0)
     host.add(CACHED, RUNFILE)
     host.add(f"{CACHED}.part", "xx")
     host.add("/var/lib/gpulab/cuda_toolkit/work/payload")
@@ -157,9 +158,8 @@ def test_what_a_kill_has_left_counts_as_done_or_as_room(host: FakeHost) -> None:
     host.add("/usr/local/cuda-12.9/half")
     host.commands["du --summarize --bytes /usr/local/cuda-12.9"] = (0, "700\t/usr/local/cuda-12.9\n", "")
     host.commands["du --summarize --bytes /var/lib/gpulab/cuda_toolkit/work"] = (0, "900\twork\n", "")
-    assert wanted.read(host).there == {
-        "/var/cache/gpulab": len(RUNFILE) + 2, "/var/lib/gpulab/cuda_toolkit/work": 900, "/usr/local": 700,
-    }  # fmt: skip
+    found = wanted.read(host)
+    assert (found.fetched, found.halves, found.unpacked) == ({"12.9.1": len(RUNFILE)}, {"12.9.1": 700}, 900)
 
 
 def test_the_second_run_runs_no_installer(host: FakeHost) -> None:

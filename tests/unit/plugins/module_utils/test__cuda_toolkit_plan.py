@@ -61,10 +61,12 @@ def test_a_killed_installation_goes_on_with_the_room_that_it_has_taken() -> None
     full = dict.fromkeys(
         (wish.cache_directory, wish.work_directory, "/usr/local"), Filesystem("/", "ext4", ("rw",), 10**10, 10**12)
     )
-    there = {wish.cache_directory: 6 * 10**9, wish.work_directory: 5 * 10**9, "/usr/local": 4 * 10**9}
+    there = {"fetched": {NEW.version: 6 * 10**9}, "unpacked": 5 * 10**9, "halves": {NEW.version: 4 * 10**9}}
     with pytest.raises(OperatorError, match=r"10.0 GB free on /."):
         make_plan(wish, state(wish, filesystems=full))
-    assert make_plan(wish, state(wish, filesystems=full, there=there)).steps
+    assert make_plan(wish, state(wish, filesystems=full, **there)).steps
+    with pytest.raises(OperatorError, match=r"10.0 GB free on /."):
+        make_plan(wish, state(wish, filesystems=full, **{**there, "fetched": {OLD.version: 6 * 10**9}}))
 
 
 def actions(wish: Wish, host: State) -> list[str]:
