@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import typing as t
 
 from ansible.plugins.action import ActionBase
@@ -53,6 +54,12 @@ class ActionModule(ActionBase):
                 found=f"no ledger of a rollout that is going on ({directory / _rollout.LEDGER}).",
                 expected="the one that the callback gpulab.workstation.rollout begins with the play.",
                 action="run from the repository, whose ansible.cfg enables it (callbacks_enabled).",
+            )
+        if ledger.run != os.environ.get(_rollout.RUN, ""):
+            raise OperatorError(
+                found=f"another run keeps the ledger of the rollout now ({directory / _rollout.LEDGER}).",
+                expected="one rollout at a time.",
+                action="wait until that one has ended, then run the same command again.",
             )
         record = _records.load_json(_records.record_path(directory, host))
         return _rollout.decide(ledger, budget, record, str(args["stack"]["fingerprint"]))

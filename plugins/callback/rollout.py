@@ -18,9 +18,12 @@ requirements:
   - enabled in ansible.cfg by O(ignore:callbacks_enabled)
 """
 
+import fcntl
 import json
+import os
 import time
 import typing as t
+import uuid
 from pathlib import Path
 
 from ansible import context
@@ -51,6 +54,8 @@ class CallbackModule(CallbackBase):
         self._path = Path()
         self._wave = 0
         self._hosts: list[str] = []
+        self._known: set[str] = set()
+        self._held: t.IO[str] | None = None
         self._decisions: dict[str, _rollout.Decision] = {}
 
     def v2_playbook_on_play_start(self, play: Play) -> None:
@@ -66,9 +71,24 @@ class CallbackModule(CallbackBase):
         # The restriction is the wave; the limit of the command line still holds.
         self._hosts = [host.name for host in inventory.get_hosts(play.hosts, ignore_restrictions=True)]
         self._path = self._directory(manager, play) / _rollout.LEDGER
+        self._known = {host.name for host in inventory.get_hosts(ignore_limits=True, ignore_restrictions=True)}
+        os.environ[_rollout.RUN] = run = uuid.uuid4().hex
+        if not self._lock():
+            return  # the role refuses: the ledger is another run's
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        self._ledger = _rollout.begin(_rollout.Ledger.from_json(_records.load_json(self._path)), now)
+        last = _rollout.Ledger.from_json(_records.load_json(self._path))
+        self._ledger = _rollout.begin(last, now, self._hosts, run)
         self._write()
+
+    def _lock(self) -> bool:
+        """Hold the ledger for as long as this process lives, unless another one does."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._held = (self._path.parent / _rollout.LOCK).open("w", encoding="utf-8")
+        try:
+            fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        return True
 
     @staticmethod
     def _directory(manager: t.Any, play: Play) -> Path:
@@ -110,7 +130,8 @@ class CallbackModule(CallbackBase):
         """Give the account."""
         if self._ledger is None:
             return
-        self._ledger.finished = _rollout.is_finished(self._hosts, self._decisions, self._ledger)
+        everybody = [host for host in self._ledger.hosts if host in self._known]
+        self._ledger.finished = _rollout.is_finished(everybody, self._decisions, self._ledger)
         self._write()
         for line in _rollout.account(self._hosts, self._decisions, self._ledger):
             self._display.display(line)

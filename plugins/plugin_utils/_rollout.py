@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from ansible_collections.gpulab.workstation.plugins.module_utils._errors import OperatorError
 
 LEDGER = "rollout.json"
+LOCK = "rollout.lock"
+RUN = "GPULAB_ROLLOUT_RUN"  # in the environment of a run's processes: what its ledger is known by
 _WAVE = re.compile(r"[1-9]\d*|(?:[1-9]\d?|100)%")
 
 
@@ -26,25 +28,32 @@ class Failure:
 
 @dataclass
 class Ledger:
-    """A rollout from its begin to the run in which every host is done; a run that is resumed keeps ``begun``."""
+    """A rollout from its begin to the run in which every host is done; a run that is resumed keeps ``begun``.
+
+    ``hosts`` are all that it was ever run for, so that a run for one of them does not end it; ``run`` is who writes.
+    """
 
     begun: str
     finished: bool = False
     failed: dict[str, Failure] = field(default_factory=dict)
+    hosts: tuple[str, ...] = ()
+    run: str = ""
 
     @classmethod
     def from_json(cls, data: t.Mapping[str, t.Any]) -> Ledger | None:
         """Read a ledger; None where there is none, or one that is not whole."""
         try:
             failed = {host: Failure(**failure) for host, failure in data["failed"].items()}
-            return cls(str(data["begun"]), bool(data["finished"]), failed)
+            hosts = tuple(map(str, data.get("hosts", ())))
+            return cls(str(data["begun"]), bool(data["finished"]), failed, hosts, str(data.get("run", "")))
         except (KeyError, TypeError, AttributeError):
             return None
 
     def to_json(self) -> dict[str, t.Any]:
         """Return it as it is written."""
         failed = {host: vars(failure) for host, failure in sorted(self.failed.items())}
-        return {"begun": self.begun, "finished": self.finished, "failed": failed}
+        told = {"begun": self.begun, "finished": self.finished, "failed": failed}
+        return {**told, "hosts": list(self.hosts), "run": self.run}
 
 
 @dataclass(frozen=True)
@@ -55,9 +64,11 @@ class Decision:
     why: str
 
 
-def begin(last: Ledger | None, now: str) -> Ledger:
+def begin(last: Ledger | None, now: str, hosts: t.Sequence[str] = (), run: str = "") -> Ledger:
     """Return the ledger for a run: that of an unfinished rollout goes on, and its failures get another chance."""
-    return Ledger(last.begun if last and not last.finished else now)
+    if last is None or last.finished:
+        return Ledger(now, hosts=tuple(hosts), run=run)
+    return Ledger(last.begun, hosts=tuple(dict.fromkeys((*last.hosts, *hosts))), run=run)
 
 
 def check_wishes(batches: t.Sequence[object], budget: int, canary: str, hosts: t.Collection[str]) -> None:
@@ -121,7 +132,7 @@ def account(hosts: t.Sequence[str], decisions: t.Mapping[str, Decision], ledger:
 
 
 def is_finished(hosts: t.Sequence[str], decisions: t.Mapping[str, Decision], ledger: Ledger) -> bool:
-    """Tell whether every host of the run is done."""
+    """Tell whether every host of the rollout is done."""
     return not ledger.failed and all(_state(decisions, host) in ("go", "done") for host in hosts)
 
 
@@ -146,6 +157,8 @@ def first_line(message: str) -> str:
 
 __all__ = [
     "LEDGER",
+    "LOCK",
+    "RUN",
     "Decision",
     "Failure",
     "Ledger",

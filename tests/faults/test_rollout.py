@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import typing as t
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -55,9 +56,9 @@ def touched(lab: Lab) -> list[str]:
     return [name for name in HOSTS if lab.exec(name, f"test -e {FACT}").returncode == 0]
 
 
-def roll_out(lab: Lab, directory: Path, **variables: t.Any) -> PlayResult:
+def roll_out(lab: Lab, directory: Path, hosts: Sequence[str] = HOSTS, **variables: t.Any) -> PlayResult:
     settings = {"gpulab_records_directory": str(directory), **variables}
-    arguments = ["-i", str(lab.inventory), "playbooks/rollout.yml", "-l", ",".join(HOSTS)]
+    arguments = ["-i", str(lab.inventory), "playbooks/rollout.yml", "-l", ",".join(hosts)]
     arguments += ["--tags", "host_preflight,host_record", "-e", json.dumps(settings)]
     return Playbook(arguments, directory / "record.jsonl").wait()
 
@@ -97,11 +98,14 @@ def test_a_failure_over_the_budget_stops_the_rest_and_the_same_command_resumes(w
     assert connected(result) == {"wave-1", "wave-2", "wave-3"}
 
     mend(waves, "wave-3")
+    cured = roll_out(waves, tmp_path, ["wave-3"], **BUDGET_0)
+    assert (cured.rc, connected(cured)) == (0, {"wave-3"}), cured.stdout
+    assert json.loads((tmp_path / "rollout.json").read_text())["finished"] is False, "it is not over for the others"
     resumed = roll_out(waves, tmp_path, **BUDGET_0)
     assert resumed.rc == 0, resumed.stdout
-    assert connected(resumed) == {"wave-3", "wave-4", "wave-5"}
+    assert connected(resumed) == {"wave-4", "wave-5"}
     assert touched(waves) == HOSTS
-    assert "3 done, 2 done before, 0 failed, 0 not started" in resumed.stdout
+    assert "2 done, 3 done before, 0 failed, 0 not started" in resumed.stdout
     assert json.loads((tmp_path / "rollout.json").read_text())["finished"] is True
 
     anew = roll_out(waves, tmp_path, **BUDGET_0)
@@ -145,6 +149,18 @@ def test_wishes_that_mean_nothing_are_refused(
     assert result.rc == 2
     assert words in result.message
     assert connected(result) == set()
+
+
+def test_a_second_rollout_at_the_same_time_touches_nobody(waves: Lab, tmp_path: Path) -> None:
+    with (tmp_path / "rollout.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        (tmp_path / "rollout.json").write_text('{"begun": "2026-11-27T00:00:00Z", "finished": false, "failed": {}}')
+        before = (tmp_path / "rollout.json").read_text()
+        result = roll_out(waves, tmp_path, ["wave-1"])
+    assert result.rc == 2
+    assert "another run keeps the ledger of the rollout now" in result.message
+    assert connected(result) == set()
+    assert (tmp_path / "rollout.json").read_text() == before
 
 
 def test_without_its_callback_a_rollout_is_refused(waves: Lab, tmp_path: Path) -> None:

@@ -71,6 +71,9 @@ def test_a_host_that_is_done_is_not_stopped() -> None:
 def test_an_unfinished_rollout_is_taken_up_and_its_failures_get_another_chance() -> None:
     assert begin(None, "now") == Ledger("now")
     assert begin(ledger(w1=1), "now") == Ledger(BEGUN)
+    everybody = Ledger(BEGUN, hosts=("a", "b"), run="1")
+    assert begin(everybody, "now", ["b", "c"], "2") == Ledger(BEGUN, hosts=("a", "b", "c"), run="2")
+    assert Ledger.from_json(everybody.to_json()) == everybody
     assert begin(Ledger(BEGUN, finished=True), "now") == Ledger("now")
 
 
