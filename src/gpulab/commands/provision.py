@@ -35,11 +35,11 @@ if t.TYPE_CHECKING:
 
 DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
 LAB_DISK_GB = 25
-# What ansible-playbook asks for, and the option that makes it ask.
+# What ansible-playbook asks for, by the name that its own parser gives the option or the setting.
 _PROMPTS = {
-    ("-k", "--ask-pass"): ("SSH password: ", r"^SSH password:\s*?$"),
-    ("-K", "--ask-become-pass"): ("BECOME password: ", r"^BECOME password.*:\s*?$"),
-    ("-J", "--ask-vault-password", "--ask-vault-pass"): ("Vault password: ", r"^Vault password.*:\s*?$"),
+    "ask_pass": ("SSH password: ", r"^SSH password:\s*?$"),
+    "become_ask_pass": ("BECOME password: ", r"^BECOME password.*:\s*?$"),
+    "ask_vault_pass": ("Vault password: ", r"^Vault password.*:\s*?$"),
 }
 
 
@@ -63,7 +63,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def provision(arguments: argparse.Namespace) -> int:
     """Choose the hosts, run the site play, report."""
     extra: list[str] = arguments.extra
-    check_arguments(extra)
+    options = check_arguments(extra)
     lab = None
     if arguments.hosts or (not arguments.inventory and not arguments.limit and not own_hosts()):
         if arguments.inventory or arguments.limit:
@@ -78,7 +78,7 @@ def provision(arguments: argparse.Namespace) -> int:
     selection = [*chosen, "--limit", arguments.limit or GROUP]
     started = time.time()
     outcome = run_playbook(
-        _paths.repository(), "site.yml", [*selection, *extra], ask_passwords(extra), show, verbatim=_verbose(extra)
+        _paths.repository(), "site.yml", [*selection, *extra], ask_passwords(options), show, verbatim=_verbose(extra)
     )
     results = _results.read_results(_paths.repository() / "results", since=int(started))
     return report(outcome, results, lab, seconds=time.time() - started)
@@ -89,8 +89,11 @@ def _absolute(inventory: str) -> str:
     return inventory if "," in inventory else str(Path(inventory).resolve())
 
 
-def check_arguments(extra: Sequence[str]) -> None:
-    """Refuse now, before a lab is started, what ansible-playbook would refuse later with two pages of help."""
+def check_arguments(extra: Sequence[str]) -> argparse.Namespace | None:
+    """Return what ansible-playbook's own parser makes of the options; None where they ask for its help.
+
+    What it would refuse later with two pages of help is refused now, before a lab is started.
+    """
     from ansible.cli.playbook import PlaybookCLI  # noqa: PLC0415  # half a second that other commands need not spend
 
     words = io.StringIO()
@@ -98,16 +101,24 @@ def check_arguments(extra: Sequence[str]) -> None:
     try:
         with contextlib.redirect_stderr(words), contextlib.redirect_stdout(words):
             command_line.init_parser()
-            if command_line.parser is not None:
-                command_line.parser.parse_args(["site.yml", *extra])
+            parser = command_line.parser
+            options = parser.parse_args(["site.yml", *extra]) if parser is not None else None
     except SystemExit as error:
         if not error.code:
-            return
+            return None
         raise OperatorError(
             found=words.getvalue().rpartition("error: ")[2].strip() + ".",
             expected="options of 'gpulab provision --help' or of 'ansible-playbook --help'.",
             action="correct the command line.",
         ) from error
+    prompted = [name for name in getattr(options, "vault_ids", None) or () if str(name).endswith("prompt")]
+    if prompted:
+        raise OperatorError(
+            found=f"--vault-id {prompted[0]}, which asks for a password where nobody would see the question.",
+            expected="a password that comes from a file, or --ask-vault-pass.",
+            action="give --vault-password-file FILE or --ask-vault-pass, or run ansible-playbook itself.",
+        )
+    return options
 
 
 def own_hosts() -> list[str]:
@@ -165,13 +176,10 @@ def check_disk(places: Sequence[Path], needed_gb: int) -> None:
             )
 
 
-def ask_passwords(extra: Sequence[str]) -> dict[str, str]:
-    """Ask here what ansible-playbook would ask where nobody sees it."""
-    answers = {}
-    for options, (prompt, pattern) in _PROMPTS.items():
-        if any(option in extra for option in options):
-            answers[pattern] = getpass.getpass(prompt)
-    return answers
+def ask_passwords(options: argparse.Namespace | None) -> dict[str, str]:
+    """Ask here what ansible-playbook would ask where nobody sees it, by an option (-bK) or by its configuration."""
+    asked = [words for name, words in _PROMPTS.items() if getattr(options, name, False)]
+    return {pattern: getpass.getpass(prompt) for prompt, pattern in asked}
 
 
 def _verbose(extra: Sequence[str]) -> bool:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import getpass
 import typing as t
 from pathlib import Path
 
@@ -100,6 +101,32 @@ def test_ansible_s_options_are_checked_before_a_lab_is_started(extra: list[str],
 
 def test_ansible_s_options_pass() -> None:
     provision.check_arguments(["--check", "--diff", "-e", "a=b", "--tags", "gpu_driver", "-vv"])
+
+
+@pytest.mark.parametrize(
+    ("extra", "asked"),
+    [
+        (["-K"], ["BECOME password: "]),
+        (["-bK"], ["BECOME password: "]),
+        (["-kK", "--ask-vault-pass"], ["SSH password: ", "BECOME password: ", "Vault password: "]),
+        (["--ask-become"], ["BECOME password: "]),
+        ([], []),
+        (["-e", "x=-K"], []),
+    ],
+    ids=["alone", "joined", "all", "cut-short", "none", "a-value"],
+)
+def test_whatever_ansible_would_ask_is_asked_here(
+    monkeypatch: pytest.MonkeyPatch, extra: list[str], asked: list[str]
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(getpass, "getpass", lambda prompt: said.append(prompt) or "word")
+    answers = provision.ask_passwords(provision.check_arguments(extra))
+    assert (said, set(answers.values())) == (asked, {"word"} if asked else set())
+
+
+def test_a_question_that_nobody_would_see_is_refused() -> None:
+    with pytest.raises(OperatorError, match="--vault-id lab@prompt"):
+        provision.check_arguments(["--vault-id", "lab@prompt"])
 
 
 def test_hosts_of_a_group_and_the_groups_below_it() -> None:
