@@ -166,6 +166,9 @@ class ActionModule(ActionBase):
     def _compare(self, directory: Path, _variables: dict[str, t.Any]) -> dict[str, t.Any]:
         promise = _records.promise_path(directory, self._host)
         unfinished = _records.load_json(promise)
+        if not unfinished and self._task.check_mode:
+            words = "nothing has been rebuilt in check mode, so there is nothing to compare yet"
+            return {"failed": False, "differences": [], "told": [], "msg": words, "changed": False}
         before = parse(json.dumps(unfinished.get("record")), self._host, str(promise))
         after = _records.load_record(_records.record_path(directory, self._host), self._host)
         if after["time"] < str(unfinished["begun"]):
