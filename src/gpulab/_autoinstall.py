@@ -203,11 +203,9 @@ def preseed(answers: Answers, *, host_keys: bool = False) -> str:
 
     With `host_keys` it has the installer run the file of host_keys_script(), which lies beside it.
     """
-    disk = (
-        ("d-i partman-auto/disk", "string", answers.disk)
-        if answers.disk
-        else ("d-i partman/early_command", "string", _LARGEST_DISK)
-    )
+    # partman compares names below /dev; a link to an NVMe disk is none that it resolves (libdebian-installer, devfs.c).
+    named = f'debconf-set partman-auto/disk "$(readlink -f {answers.disk})"'
+    disk = ("d-i partman/early_command", "string", named if answers.disk else _LARGEST_DISK)
     services = "security" if answers.updates == "security" else "security, updates"
     lines = [
         ("d-i debian-installer/locale", "string", answers.locale),
@@ -257,7 +255,12 @@ def _late_command(answers: Answers, *, host_keys: bool) -> str:
     """
     directory = f"/target/home/{answers.user}/.ssh"
     keys = " ".join(f"'{key}'" for key in answers.authorized_keys)
+    # An answer file from a web server comes after the network's questions: the name would be that of DHCP, or debian.
+    line = f"s/^127\\.0\\.1\\.1.*/127.0.1.1 {answers.hostname}/"
     commands = [
+        f"echo {answers.hostname} > /target/etc/hostname",
+        f"if sed '{line}' /target/etc/hosts > /tmp/hosts; then cat /tmp/hosts > /target/etc/hosts; fi",
+        "rm -f /tmp/hosts",
         f"mkdir -p -m 0700 {directory}",
         f"printf '%s\\n' {keys} > {directory}/authorized_keys",
         f"chmod 0600 {directory}/authorized_keys",

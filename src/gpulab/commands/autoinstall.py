@@ -84,7 +84,8 @@ def _next(host: str, keys: tuple[_kept_keys.HostKey, ...]) -> str:
     """Say what to do with the files, and where they must not be seen."""
     if not keys:
         return (
-            "To do next: install the machine with one of them (docs/rebuild.md), read the fingerprint of its ssh key"
+            "To do next: install the machine with one of them (docs/rebuild.md; Ubuntu's installer goes on by itself"
+            " with 'autoinstall' on the kernel's command line), read the fingerprint of its ssh key"
             f" at its console, and run ansible-playbook playbooks/rebuild.yml -l {host}"
             " -e host_rebuild_fingerprint=SHA256:..."
         )

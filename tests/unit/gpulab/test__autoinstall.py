@@ -112,6 +112,13 @@ def test_debian_goes_on_with_security_updates_whatever_the_installer_brings(wish
     assert f"d-i apt-setup/services-select multiselect {services}\n" in text
 
 
+def test_debians_installer_is_told_of_a_disk_by_its_own_name() -> None:
+    """It knows /dev/nvme0n1 and not the link to it."""
+    text = _autoinstall.preseed(answers(disk="/dev/disk/by-id/nvme-X_1"))
+    assert 'early_command string debconf-set partman-auto/disk "$(readlink -f /dev/disk/by-id/nvme-X_1)"\n' in text
+    assert "d-i partman-auto/disk" not in text
+
+
 def test_sudo_asks_for_nothing_where_there_is_no_password() -> None:
     for text in (_autoinstall.user_data(answers()), _autoinstall.preseed(answers())):
         assert "NOPASSWD" in text
@@ -125,7 +132,10 @@ def test_the_late_command_lets_the_key_in(tmp_path: Path) -> None:
     line = next(line for line in _autoinstall.preseed(answers()).splitlines() if "late_command" in line)
     command = line.split(" string ", 1)[1].replace("/target", str(tmp_path)).replace("in-target chown", "true")
     (tmp_path / "etc/sudoers.d").mkdir(parents=True)
+    (tmp_path / "etc/hosts").write_text("127.0.0.1\tlocalhost\n127.0.1.1\tdebian\n")
     subprocess.run(["sh", "-c", command], check=True)
+    assert (tmp_path / "etc/hostname").read_text() == "ws-01\n"
+    assert (tmp_path / "etc/hosts").read_text() == "127.0.0.1\tlocalhost\n127.0.1.1 ws-01\n"
     keys = tmp_path / "home/admin/.ssh/authorized_keys"
     assert keys.read_text() == f"{KEY}\n"
     assert keys.stat().st_mode & 0o777 == 0o600
@@ -247,6 +257,7 @@ def test_debians_installer_runs_the_file_beside_the_answers(
     target, ram = tmp_path / "target", tmp_path / "ram"
     for directory in (target / "etc/ssh", target / "etc/sudoers.d", ram, tmp_path / "bin"):
         directory.mkdir(parents=True)
+    (target / "etc/hosts").write_text("127.0.1.1\tdebian\n")
     for name in ("ssh_host_ed25519_key", "ssh_host_dsa_key", "ssh_host_dsa_key.pub", "sshd_config"):
         (target / "etc/ssh" / name).write_text("as the installation made it\n")
     script = _autoinstall.host_keys_script("ws-01", old_keys).replace("/target", str(target))
