@@ -133,12 +133,15 @@ def _install(
     command = ["pip", "install", "--python", f"{run.env}/bin/python", "--require-hashes", "--no-deps"]
     command += ["--only-binary", ":all:", "--link-mode", run.link_mode, "--break-system-packages", "--no-progress"]
     command += ["--requirement", lock, *(["--reinstall"] if again else [])]
-    # Every file is checked by hash, so it does not matter which index has it; pip does not rank them either.
-    command += ["--index-strategy", "unsafe-best-match", *options.arguments]
-    done = _uv(host, run, [*command, "--offline"], options.environment)
+    # Every file is checked by hash, so it does not matter which index has it.
+    command += ["--index-strategy", "unsafe-best-match"]
+    done = _uv(host, run, [*command, *options.arguments, "--offline"], options.environment)
     if not done.ok:
         _forget_index_pages(host, run)
-        done = _watched(host, run, command, options.environment, len(wheels), progress)
+        for arguments in options.attempts:
+            done = _watched(host, run, [*command, *arguments], options.environment, len(wheels), progress)
+            if done.ok:
+                break
     host.remove(lock)
     if not done.ok:
         raise explain_uv(done.stdout, f"{run.cache} and {run.env}", run.log)

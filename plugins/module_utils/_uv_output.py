@@ -23,6 +23,17 @@ class IndexOptions:
     arguments: tuple[str, ...] = ()
     environment: t.Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def attempts(self) -> tuple[tuple[str, ...], ...]:
+        """Return the options to be tried one after the other: without the extra indexes, then with them.
+
+        PyTorch's has 2.9.1+cu128, which uv takes for a better match of 2.9.1 than the file that the lock means.
+        """
+        pairs = zip(self.arguments[::2], self.arguments[1::2], strict=False)
+        plain = tuple(word for pair in pairs if pair[0] != "--index" for word in pair)
+        plain += self.arguments[len(self.arguments) // 2 * 2 :]
+        return (plain, self.arguments) if len(plain) < len(self.arguments) else (self.arguments,)
+
 
 def translate_pip_configuration(listed: str) -> IndexOptions:
     """Turn the output of 'pip config list' into uv's options, in pairs of option and value.

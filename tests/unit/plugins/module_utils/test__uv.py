@@ -57,6 +57,21 @@ def test_what_the_cache_lacks_is_fetched(host: FakeHost) -> None:
     assert host.listdir(RUN.cache) == ["archive-v0"], "an index page of some minutes ago would be believed"
 
 
+def test_an_extra_index_is_asked_only_where_the_first_one_lacks_something(host: FakeHost) -> None:
+    options = IndexOptions(("--index", "http://pytorch/cu128", "--allow-insecure-host", "x", "--system-certs"))
+    assert options.attempts == (("--allow-insecure-host", "x", "--system-certs"), options.arguments)
+    assert IndexOptions(("--default-index", "http://10.0.0.1/")).attempts == (("--default-index", "http://10.0.0.1/"),)
+    assert IndexOptions().attempts == ((),)
+    uv = FakeUv(host, {}, failure="error: no such wheel")
+    uv.install()
+    with pytest.raises(OperatorError):
+        _uv.install(host, RUN, [finding("tool", Cure.INSTALL)], options, lambda _detail: None)
+    offline, plain, both = uv.calls
+    assert ("--offline" in offline, "--index" in offline) == (True, True)
+    assert ("--offline" in plain, "--index" in plain) == (False, False)
+    assert ("--offline" in both, "--index" in both) == (False, True)
+
+
 def test_wheels_of_the_right_version_are_repeated_and_others_are_not(host: FakeHost) -> None:
     uv = FakeUv(host, {}, cached=True)
     fresh, again = install(host, uv, finding("new", Cure.INSTALL), finding("torn", Cure.REPEAT))
