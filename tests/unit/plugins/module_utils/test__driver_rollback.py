@@ -167,6 +167,21 @@ def test_a_driver_that_was_loaded_once_and_cannot_be_now_stays(host: FakeHost) -
     assert account(host).phase is Phase.DONE
 
 
+def beside_on_the_way_back(host: FakeHost) -> list[bool]:
+    """Let a proof fail, and return of each step of the way back whether it is made beside the loaded module."""
+    ask, seen = new(host), list[bool]()
+    rollback.begin(host, ask, described())
+    host.remove(files.MODPROBE)
+
+    def apply(old: Wanted, step: Step) -> None:
+        seen.append(old.allow_running)
+        host.add(step.params["path"], step.params["text"])
+
+    with pytest.raises(OperatorError, match="was put back"):
+        rollback.after_failure(host, ask, Step("prove", ""), OperatorError(found="x.", expected="", action=""), apply)
+    return seen
+
+
 @pytest.mark.parametrize("job", [False, True], ids=["somebody-is-logged-in", "a-job-as-well"])
 def test_on_the_way_back_only_who_holds_the_card_is_in_the_way(host: FakeHost, job: bool) -> None:  # noqa: FBT001
     """The job that goes back cannot tell the session of the run that has started it."""
@@ -180,17 +195,7 @@ def test_on_the_way_back_only_who_holds_the_card_is_in_the_way(host: FakeHost, j
         host.symlink("/dev/nvidia0", "/proc/77/fd/3")
     kinds = {blocker.kind for blocker in findings.users_in_the_way(read_driver(host, wanted()))}
     assert kinds == ({"user", "gpu_process"} if job else {"user"})
-    ask, seen = new(host), list[bool]()
-    rollback.begin(host, ask, described())
-    host.remove(files.MODPROBE)
-
-    def apply(old: Wanted, step: Step) -> None:
-        seen.append(old.allow_running)
-        host.add(step.params["path"], step.params["text"])
-
-    with pytest.raises(OperatorError, match="was put back"):
-        rollback.after_failure(host, ask, Step("prove", ""), OperatorError(found="x.", expected="", action=""), apply)
-    assert seen == [job]
+    assert beside_on_the_way_back(host) == [job]
 
 
 def test_the_way_back_is_not_refused_for_the_session_of_its_own_run(host: FakeHost) -> None:
@@ -220,17 +225,7 @@ def test_nobody_is_in_the_way_of_a_module_where_none_is_loaded(host: FakeHost) -
     host.symlink("/lib/systemd/system/gdm3.service", "/etc/systemd/system/display-manager.service")
     host.commands["systemctl is-active display-manager.service"] = (0, "active\n", "")
     assert [blocker.kind for blocker in findings.users_in_the_way(read_driver(host, wanted()))] == ["desktop"]
-    ask, seen = new(host), list[bool]()
-    rollback.begin(host, ask, described())
-    host.remove(files.MODPROBE)
-
-    def apply(old: Wanted, step: Step) -> None:
-        seen.append(old.allow_running)
-        host.add(step.params["path"], step.params["text"])
-
-    with pytest.raises(OperatorError, match="was put back"):
-        rollback.after_failure(host, ask, Step("prove", ""), OperatorError(found="x.", expected="", action=""), apply)
-    assert seen == [False]
+    assert beside_on_the_way_back(host) == [False]
 
 
 def test_a_kernel_that_came_since_does_not_keep_the_way_back_open(host: FakeHost) -> None:
