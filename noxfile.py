@@ -21,7 +21,6 @@ RESULTS = ROOT / ".test-results"
 COLLECTION = ("galaxy.yml", "meta", "plugins", "roles", "playbooks", "tests/sanity")
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 BY_LINT = ("pep8", "pylint", "pslint", "shellcheck", "yamllint")  # what ruff and yamllint look at, in a style of ours
-
 nox.options.default_venv_backend = "none"
 nox.options.sessions = ["lint", "typing", "unit", "installer", "molecule", "faults", "site", "machines"]
 os.environ["PATH"] = f"{ROOT / '.venv' / 'bin'}:{os.environ['PATH']}"
@@ -82,9 +81,15 @@ def machines(session: nox.Session) -> None:
 
 @nox.session
 def vm(session: nox.Session) -> None:
-    """Virtual machines with kernels of their own, and what takes too long for every run."""
-    directories = ("tests/vm", "tests/installer", "tests/faults", "tests/site")
-    _pytest(session, "vm", *directories, "-m", "vm or whole", "-n", "2", "--dist", "loadfile")
+    """Virtual machines with kernels of their own; files with few tests are the long ones and must not all come last."""
+    _pytest(session, "vm", "tests/vm", "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
+
+
+@nox.session
+def whole(session: nox.Session) -> None:
+    """Long tests on container hosts, whose cases a shorter one of every run touches too."""
+    directories = ("tests/installer", "tests/faults", "tests/site")
+    _pytest(session, "whole", *directories, "-m", "whole", "-n", "2", "--dist", "loadfile")
 
 
 @nox.session
