@@ -60,6 +60,7 @@ class Journal:
     events: tuple[Event, ...] = ()
     places: t.Mapping[str, t.Any] = field(default_factory=dict)  # directories of the wish, for who settles it later
     kernels: tuple[str, ...] = ()  # those that were installed when the old driver was touched
+    services: tuple[str, ...] = ()  # the driver's own that ran then, and have to run again when the change is over
 
     def concerns(self, wanted: Wanted) -> bool:
         """Whether it is about the driver that is wanted now."""
@@ -89,8 +90,8 @@ def parse_journal(text: str | None) -> Journal | None:
     try:
         data = json.loads(text or "")
         events = tuple(Event(event["time"], event["phase"], event["why"]) for event in data.pop("events"))
-        kernels = tuple(data.pop("kernels", ()))
-        return Journal(**{**data, "phase": Phase(data["phase"]), "events": events, "kernels": kernels})
+        lists = {name: tuple(data.pop(name, ())) for name in ("kernels", "services")}
+        return Journal(**{**data, **lists, "phase": Phase(data["phase"]), "events": events})
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
 

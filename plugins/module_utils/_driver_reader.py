@@ -221,10 +221,15 @@ def _service(reading: Reading) -> dict[str, t.Any]:
     answers: dict[str, t.Any] = {"account": bool(account_parts(host))}
     if host.exists("/run/systemd/system"):
         answers["unit_enabled"] = host.run(["systemctl", "is-enabled", files.UNIT_NAME], timeout_s=120).ok
-        answers["services"] = tuple(
-            name for name in files.SERVICES if host.run(["systemctl", "is-active", name], timeout_s=120).ok
-        )
+    answers["services"] = running_services(host)
     return answers
+
+
+def running_services(host: Host) -> tuple[str, ...]:
+    """Tell which of the driver's own services run."""
+    if not host.exists("/run/systemd/system"):
+        return ()
+    return tuple(name for name in files.SERVICES if host.run(["systemctl", "is-active", name], timeout_s=120).ok)
 
 
 def _account(host: Host, wanted: Wanted) -> dict[str, t.Any]:
@@ -285,5 +290,6 @@ __all__ = [
     "read_driver",
     "read_initramfs",
     "read_record",
+    "running_services",
     "with_sanity",
 ]

@@ -15,12 +15,17 @@ from ansible_collections.gpulab.workstation.plugins.module_utils._converge impor
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_change import plan_change
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_journal import Driver, Journal, Phase
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_leftovers import remove_unfinished
-from ansible_collections.gpulab.workstation.plugins.module_utils._driver_reader import read_boot, read_driver
+from ansible_collections.gpulab.workstation.plugins.module_utils._driver_reader import (
+    read_boot,
+    read_driver,
+    running_services,
+)
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_state import DriverState
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_wanted import Wanted
 from ansible_collections.gpulab.workstation.plugins.module_utils._errors import OperatorError
 from ansible_collections.gpulab.workstation.plugins.module_utils._fetch import Progress, cached_path, fetch
 from ansible_collections.gpulab.workstation.plugins.module_utils._host import Host
+from ansible_collections.gpulab.workstation.plugins.module_utils._job import log_path
 from ansible_collections.gpulab.workstation.plugins.module_utils._plan import Step
 
 Apply = t.Callable[[Wanted, Step], None]
@@ -42,7 +47,10 @@ def begin(host: Host, wanted: Wanted, origin: Driver | None, kernels: t.Sequence
     remove_unfinished(host)
     last, places = read_journal(host), journals.places(wanted)
     if last is None or last.phase is not Phase.REPLACING or not last.concerns(wanted):
-        last = Journal(Phase.REPLACING, journals.describe(wanted), origin, places=places, kernels=tuple(kernels))
+        services = _services(host, last)
+        last = Journal(
+            Phase.REPLACING, journals.describe(wanted), origin, places=places, kernels=tuple(kernels), services=services
+        )
         _write(host, last.moved(Phase.REPLACING, host.now()))
     else:
         _write(host, last.moved(Phase.REPLACING, host.now(), "continued", origin=origin, places=places))
@@ -57,11 +65,12 @@ def commit(host: Host, wanted: Wanted, progress: Progress, *, awaits_restart: bo
     _keep(host, wanted, progress)
     _drop_others(host, [target, *([origin] if origin else [])])
     host.write_text(journals.INSTALLED, journals.installed_text(wanted))
+    _start_services(host, last)
     if last is None or not last.concerns(wanted):
         last = Journal(Phase.DONE, target, origin)
     phase = Phase.INSTALLED if awaits_restart else Phase.DONE
     if last.phase is not phase or not last.events:
-        _write(host, last.moved(phase, host.now(), boot=read_boot(host)))
+        _write(host, last.moved(phase, host.now(), boot=read_boot(host), services=()))
 
 
 def _keep(host: Host, wanted: Wanted, progress: Progress) -> None:
@@ -75,6 +84,17 @@ def _keep(host: Host, wanted: Wanted, progress: Progress) -> None:
         if linked.ok or host.run(["cp", "--force", "--reflink=auto", source, f"{path}.new"], timeout_s=600).ok:
             host.rename(f"{path}.new", path)
     fetch(host, wanted.artefact, journals.KEPT, progress)
+
+
+def _services(host: Host, journal: Journal | None) -> tuple[str, ...]:
+    """Return the driver's own services that run, or ran before an open change: its module cannot go while they do."""
+    return tuple(dict.fromkeys((*(journal.services if journal else ()), *running_services(host))))
+
+
+def _start_services(host: Host, journal: Journal | None) -> None:
+    """Start those that a change has stopped, also where the run that did so was killed."""
+    for service in journal.services if journal else ():
+        host.run(["systemctl", "start", service], timeout_s=120, log=log_path("gpu_driver"))
 
 
 def _drop_others(host: Host, needed: t.Sequence[Driver]) -> None:
@@ -96,8 +116,9 @@ def after_failure(host: Host, wanted: Wanted, step: Step, error: Exception, appl
     if journal is None or not touched:
         raise error
     if journal.way_back is None:
+        _start_services(host, journal)  # whichever driver is there now
         with contextlib.suppress(OSError):  # a full disk; what failed is to be told in any case
-            _write(host, journal.moved(Phase.FAILED, host.now(), _words(error), why=_words(error)))
+            _write(host, journal.moved(Phase.FAILED, host.now(), _words(error), why=_words(error), services=()))
         raise error
     roll_back(host, wanted, _words(error), apply)
 
@@ -108,14 +129,17 @@ def roll_back(host: Host, wanted: Wanted, why: str, apply: Apply) -> t.NoReturn:
     if journal is None or journal.way_back is None:
         raise _lost(why)
     after_restart = journal.after_restart or journal.phase is Phase.INSTALLED
-    journal = journal.moved(Phase.ROLLING_BACK, host.now(), why, why=why, after_restart=after_restart)
+    journal = journal.moved(
+        Phase.ROLLING_BACK, host.now(), why, why=why, after_restart=after_restart, services=_services(host, journal)
+    )
     old = journals.wanted_again(journal.way_back or {}, wanted, journals.KEPT)
     try:
         _write(host, journal)
         restart = _put_back(host, old, journal.kernels, apply)
         host.write_text(journals.INSTALLED, journals.installed_text(old))
         _drop_others(host, [journal.way_back or {}])
-        _write(host, journal.moved(Phase.ROLLED_BACK, host.now(), put_back=old.version))
+        _start_services(host, journal)
+        _write(host, journal.moved(Phase.ROLLED_BACK, host.now(), put_back=old.version, services=()))
     except (OperatorError, OSError) as error:
         with contextlib.suppress(OSError):  # a full disk
             _write(host, journal.moved(Phase.ROLLING_BACK, host.now(), _words(error)))

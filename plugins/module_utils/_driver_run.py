@@ -148,9 +148,6 @@ def install(host: Host, wanted: Wanted, params: t.Mapping[str, t.Any], log: str)
         with contextlib.suppress(OSError):  # a full disk, of which the installer's words are told
             _give_back_the_screen(host)
         raise
-    finally:  # whichever driver is there now
-        for service in params["services"]:
-            host.run(["systemctl", "start", service], timeout_s=120, log=log)
 
 
 def _run_installer(host: Host, wanted: Wanted, params: t.Mapping[str, t.Any], log: str) -> str:
@@ -214,7 +211,7 @@ def _refuse_missing(host: Host, wanted: Wanted, kernel: str, text: str) -> None:
 
 
 def _stop(host: Host, services: t.Iterable[str], log: str) -> None:
-    """Stop the driver's own services, which hold its devices."""
+    """Stop the driver's own services, which hold its devices; the account has them, and its end starts them."""
     for service in services:
         host.run(["systemctl", "stop", service], timeout_s=120, log=log)
 
@@ -263,7 +260,7 @@ def prove(host: Host, wanted: Wanted, kernels: t.Collection[str], log: str) -> N
 def uninstall(host: Host, *, busy: bool, services: t.Sequence[str], log: str) -> None:
     """Run the uninstaller, whose status 0 says nothing; a host without it loses its parts in the sweep that follows.
 
-    Services that are stopped for it are started by the installation that follows; a removal leaves them none to start.
+    A removal leaves no service to start.
     """
     _stop(host, services, log)
     host.remove(files.MARKER)

@@ -66,10 +66,13 @@ def commit(state: DriverState, wanted: Wanted, *, install: bool, load: bool) -> 
 
 
 def awaits_proof(state: DriverState, wanted: Wanted) -> bool:
-    """Whether a driver that waited for a restart is loaded, and nobody has seen yet that all of its modules can be."""
+    """Whether a driver is loaded of which nobody has seen yet that all of its modules can be.
+
+    It waited for a restart, or a run was killed while it loaded them.
+    """
     journal = state.journal
     waits = journal is not None and journal.phase is Phase.INSTALLED and journal.concerns(wanted)
-    return waits and findings.is_loaded(state, wanted.version, wanted.flavour)
+    return (waits or is_open(state)) and findings.is_loaded(state, wanted.version, wanted.flavour)
 
 
 def _is_over(state: DriverState, journal: Journal, wanted: Wanted, *, load: bool) -> bool:

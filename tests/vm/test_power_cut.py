@@ -1,7 +1,10 @@
 # Copyright: (c) 2026, gpulab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A machine that is switched off in the middle of an upgrade ends, by the next run, like one that was not disturbed."""
+"""A machine that is switched off in the middle of an upgrade ends, by the next run, like one that was not disturbed.
+
+So does one whose job is killed where only a machine can be killed: while modules are loaded.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +28,29 @@ MOMENTS = {
     "copying": f"test -e /usr/lib/x86_64-linux-gnu/libcuda.so.{NEW}",
     "initramfs": f"test -e /usr/lib/x86_64-linux-gnu/libcuda.so.{NEW} && pgrep -x update-initramf",  # as comm is cut
 }
+
+# modprobe starts this for the driver's modules. Before the driver is proven it loads none, so that its installer leaves
+# that to the role; then it does, and kills the role's job where /run/kill-at says so, once.
+UNIT = "gpulab-gpu-driver"
+KILLING = f"""cat > /run/killing << 'END'
+grep -q {NEW} /var/lib/gpulab/driver/proven.json || exit 1
+strike() {{
+  [ "$(cat /run/kill-at)" = "$1" ] && systemctl is-active --quiet {UNIT} || return 0
+  rm /run/kill-at
+  systemctl kill --signal=KILL {UNIT}
+  sleep 60
+}}
+strike "before $1"
+modprobe --ignore-install "$1" || exit
+strike "after $1"
+END
+mkdir -p /run/modprobe.d
+for module in nvidia nvidia-uvm nvidia-drm; do echo "install $module sh /run/killing $module"; done \
+  > /run/modprobe.d/killing.conf"""
+KILLS = ("before nvidia", "before nvidia-drm", "after nvidia-drm")
+# A stand-in of the driver's other service; it opens nothing, but is stopped by its name.
+SERVICE = """printf '%s\n' '[Service]' 'ExecStart=/bin/sleep infinity' > /run/systemd/system/nvidia-powerd.service
+systemctl daemon-reload && systemctl start nvidia-powerd"""
 
 
 def upgraded(lab: Lab, machine: LabHost, new: dict[str, t.Any]) -> dict[str, str]:
@@ -67,4 +93,26 @@ def test_a_power_cut_ends_well(
     lab.power_on(machine.name)
     account = json.loads(machine.sh("cat /var/lib/gpulab/driver/transaction.json").stdout)
     assert (account["phase"], account["target"]["version"]) == ("replacing", NEW)
+    assert differences(undisturbed, upgraded(lab, machine, new)) == []
+
+
+def test_a_run_that_is_killed_while_it_loads_modules_ends_well(
+    lab: Lab, driven_machine: NewMachine, new: dict[str, t.Any], undisturbed: dict[str, str]
+) -> None:
+    """At the start, in the middle and at the end; the others of its steps are killed on layers."""
+    machine = prepared(driven_machine("vm-killed"))
+    machine.sh(KILLING)
+    machine.sh(SERVICE)
+    for moment in KILLS:
+        machine.sh(f"echo {moment} > /run/kill-at")
+        killed = provision(machine, gpu_driver_release=new).wait(LIMIT_S)
+        assert killed.failed == 1, f"{moment}: {killed.stdout}"
+        assert "ended without a result" in killed.message
+        account = json.loads(machine.sh("cat /var/lib/gpulab/driver/transaction.json").stdout)
+        assert (account["phase"], account["target"]["version"]) == ("replacing", NEW)
+    assert machine.sh("systemctl is-active nvidia-powerd", check=False).stdout == "inactive\n"
+    finished = provision(machine, gpu_driver_release=new).wait(LIMIT_S)
+    assert finished.rc == 0, finished.stdout
+    assert {"nvidia", "nvidia_uvm", "nvidia_drm"} <= look(machine).loaded
+    assert machine.sh("systemctl is-active nvidia-powerd").stdout == "active\n"
     assert differences(undisturbed, upgraded(lab, machine, new)) == []

@@ -108,6 +108,65 @@ def test_a_change_that_was_killed_goes_on_in_its_account(host: FakeHost) -> None
     assert [event.why for event in account(host).events] == ["", "continued"]
 
 
+def services(host: FakeHost) -> list[str]:
+    """Have the driver's own services answer, of which the second runs; return those that run, as they change."""
+    running = ["nvidia-powerd.service"]
+    host.make_dirs("/run/systemd/system")
+    host.commands["systemctl is-active"] = lambda command: (0 if command[-1] in running else 3, "", "")
+    host.commands["systemctl start"] = lambda command: running.append(command[-1]) or (0, "", "")
+    return running
+
+
+def test_services_that_a_killed_run_has_stopped_run_again_in_the_end(host: FakeHost) -> None:
+    ask, running = new(host), services(host)
+    rollback.begin(host, ask, described())
+    running.clear()
+    rollback.begin(host, ask, described())
+    rollback.commit(host, ask, lambda _: None, awaits_restart=False)
+    assert running == ["nvidia-powerd.service"]
+    assert account(host).services == ()
+
+
+def test_so_they_do_where_the_run_that_goes_on_wants_another_driver(host: FakeHost) -> None:
+    running, other = services(host), new(host, "other")
+    rollback.begin(host, new(host), described())
+    running.clear()
+    rollback.begin(host, other, described())
+    rollback.commit(host, other, lambda _: None, awaits_restart=False)
+    assert running == ["nvidia-powerd.service"]
+
+
+@pytest.mark.parametrize("origin", [described(), None], ids=["put-back", "no-way-back"])
+def test_so_they_do_after_a_failure(host: FakeHost, origin: dict[str, t.Any] | None) -> None:
+    ask, running = new(host), services(host)
+    rollback.begin(host, ask, origin)
+    running.clear()
+    fail(host, ask, "install")
+    assert running == ["nvidia-powerd.service"]
+    assert account(host).services == ()
+
+
+def test_a_service_that_comes_during_a_change_is_not_left_stopped_by_the_way_back(host: FakeHost) -> None:
+    ask, running = new(host), services(host)
+    begun = running.copy()
+    running.clear()
+    rollback.begin(host, ask, described())
+    running.extend(begun)
+    loaded(host, VERSION)
+    fail(host, ask, "prove")
+    assert ("systemctl", "start", *begun) in host.ran
+
+
+def test_nothing_is_started_for_a_change_that_was_over(host: FakeHost) -> None:
+    """Somebody may have stopped a service since; a later commit only keeps the .run again."""
+    ask, running = new(host), services(host)
+    rollback.begin(host, ask, described())
+    rollback.commit(host, ask, lambda _: None, awaits_restart=False)
+    running.clear()
+    rollback.commit(host, ask, lambda _: None, awaits_restart=False)
+    assert running == []
+
+
 def test_what_killed_tools_have_left_goes_and_nothing_else(host: FakeHost) -> None:
     directory = "/lib/modules/6.1.0-56-amd64"
     kept = [f"{directory}/{name}" for name in ("modules.symbols.bin", "modules.dep.bin.77.5.1795698809", "build.1.2.3")]

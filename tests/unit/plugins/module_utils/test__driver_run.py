@@ -137,15 +137,12 @@ def test_failures_say_what_and_whether_a_driver_is_left(host: FakeHost, answer: 
     assert "no driver is installed now" in message
 
 
-def test_an_old_driver_that_stays_is_named_and_its_services_start_again(host: FakeHost) -> None:
+def test_an_old_driver_that_stays_is_named_and_its_settings_stay(host: FakeHost) -> None:
     host.add("/var/lib/nvidia/log", OLD_RECORD)
     host.add(files.MODPROBE, "x")
-    host.commands["systemctl stop"] = host.commands["systemctl start"] = (0, "", "")
     host.commands["./nvidia-installer"] = (1, "", "ERROR: The nvidia kernel module was not created.\n")
     with pytest.raises(OperatorError, match=f"driver {OLD} is recorded as installed"):
-        run.install(host, wanted(), {**PARAMS, "services": [files.UNIT_NAME]}, LOG)
-    assert ("systemctl", "stop", "nvidia-persistenced.service") in host.ran
-    assert host.ran[-1] == ("systemctl", "start", "nvidia-persistenced.service")
+        run.install(host, wanted(), PARAMS, LOG)
     assert host.read_text(files.MODPROBE) == "x"
 
 
@@ -171,14 +168,14 @@ def test_what_nvidia_drm_needs_is_loaded_before_the_installer_tries_it(
     assert (asked[-2:-1] == [("modprobe", "--quiet", "drm_client_lib")]) == tried
 
 
-def test_the_drivers_services_run_again_after_an_installation(host: FakeHost) -> None:
-    host.commands["systemctl stop"] = host.commands["systemctl start"] = (0, "", "")
+def test_the_drivers_services_are_stopped_before_the_installation(host: FakeHost) -> None:
+    host.commands["systemctl stop"] = (0, "", "")
     host.commands["./nvidia-installer"] = installs(host)
     services = [files.UNIT_NAME, "nvidia-powerd.service"]
     run.install(host, wanted(), {**PARAMS, "services": services}, LOG)
-    order = [" ".join(command[:2]) for command in host.ran if command[0] in ("systemctl", "./nvidia-installer")]
-    assert order == [*["systemctl stop"] * 2, "./nvidia-installer --silent", *["systemctl start"] * 2]
-    assert [command[2] for command in host.ran if command[:2] == ("systemctl", "start")] == services
+    order = [command for command in host.ran if command[0] in ("systemctl", "./nvidia-installer")]
+    assert order[:-1] == [("systemctl", "stop", service) for service in services]
+    assert order[-1][0] == "./nvidia-installer"
 
 
 def test_a_host_that_is_left_without_a_driver_gets_nouveau_back(host: FakeHost) -> None:

@@ -103,7 +103,7 @@ def test_a_kernel_that_the_old_driver_is_too_old_for_is_not_built_for_on_the_way
 
 
 def test_an_open_account_is_closed_even_where_nothing_else_is_to_be_done() -> None:
-    assert actions(good(journal=journal(Phase.REPLACING))) == ["commit"]
+    assert actions(good(journal=journal(Phase.REPLACING), gpu=loaded(OLD))) == ["commit"]
     assert actions(good(journal=journal(Phase.DONE))) == []
     assert actions(good(installed=None)) == ["commit"]
     assert actions(good(kept=frozenset())) == ["fetch", "commit"]
@@ -161,6 +161,20 @@ def test_after_the_restart(state: states.DriverState, steps: list[str]) -> None:
     plan = plan_settled(state, wanted())
     assert [step.action for step in plan.steps] == steps
     assert plan_settled(None, wanted()).steps == ()
+
+
+@pytest.mark.parametrize(
+    ("state", "steps"),
+    [
+        (good(journal=journal(Phase.REPLACING)), ["load", "commit"]),
+        (good(journal=journal(Phase.REPLACING, target=described(OLD, OLD_SHA))), ["load", "commit"]),
+        (good(journal=journal(Phase.REPLACING), gpu=loaded(OLD)), ["commit"]),
+    ],
+    ids=["first-module-loaded", "of-a-driver-that-was-there-before", "old-one-loaded"],
+)
+def test_a_run_that_was_killed_while_it_loaded_is_gone_on_with(state: states.DriverState, steps: list[str]) -> None:
+    """Its first module is loaded then: the others have to be tried too. Beside the old one none can be."""
+    assert actions(state) == steps
 
 
 def test_a_later_run_finds_the_same_and_needs_nothing_where_the_driver_is_loaded() -> None:
