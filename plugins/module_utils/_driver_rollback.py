@@ -168,7 +168,8 @@ def _put_back(host: Host, old: Wanted, known: t.Collection[str], apply: Apply) -
             apply(old, step)
     state = read_driver(host, old)
     old = _but_for_new_kernels(old, state, known)
-    rest = [step.title for step in plan_change(state, old, back=True)]
+    tried = state.gpu.driver_loaded is not None  # or a module that the kernel refuses would have been told
+    rest = [step.title for step in plan_change(state, old, back=True) if not (tried and step.action == "load")]
     if rest:
         raise OperatorError(
             found=f"after putting {old.title} back this is still to do: {'; '.join(rest)}.",

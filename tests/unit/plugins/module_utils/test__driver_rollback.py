@@ -277,6 +277,24 @@ def test_the_way_back_is_not_refused_for_the_session_of_its_own_run(host: FakeHo
     assert "install" in applied
 
 
+def test_a_way_back_that_was_killed_between_two_modules_tries_the_others_and_ends(host: FakeHost) -> None:
+    """Also one whose modules are all loaded: loading them once more is no work that is left."""
+    loaded(host, VERSION)
+    origin = {**described(), "standin": True}  # its modules load without a card
+    ask, applied = new(host), list[str]()
+    rollback.begin(host, ask, origin)
+
+    def killed(_: Wanted, step: Step) -> None:
+        applied.append(step.action)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        rollback.roll_back(host, ask, "x.", killed)
+    with pytest.raises(OperatorError, match=f"Driver {VERSION} .open. was put back; the host works as before"):
+        rollback.roll_back(host, ask, "x.", lambda _, step: applied.append(step.action))
+    assert applied == ["load", "load"]
+
+
 def test_nobody_is_in_the_way_of_a_module_where_none_is_loaded(host: FakeHost) -> None:
     """A desktop after a restart whose new module did not load: the old one is loaded at once, and proven by that."""
     loaded(host, NEW)
