@@ -28,7 +28,7 @@ class ActionModule(ActionBase):
         if result.get("failed") or result.get("outcome") != CONSOLE_VISIT:
             return result
         name = str((task_vars or {}).get("inventory_hostname", "this host"))
-        words = visit(name)
+        words = visit(name, asked=not self._task.check_mode)
         if self._task.check_mode:
             result.setdefault("warnings", []).append(words)
         else:
@@ -36,11 +36,12 @@ class ActionModule(ActionBase):
         return result
 
 
-def visit(name: str) -> str:
-    """Say what somebody has to do at the console, once for this machine."""
+def visit(name: str, *, asked: bool) -> str:
+    """Say what somebody has to do at the console, once for this machine; ``asked`` in check mode is False."""
+    request = "the request is on its list" if asked else "a run without --check puts the request on its list"
     return (
-        f"Found: Secure Boot is on and the firmware of {name} does not trust the lab's key yet; the request is on its"
-        " list. Expected: one visit to the console, ever: the key lies in the firmware and outlives a reinstallation."
+        f"Found: Secure Boot is on and the firmware of {name} does not trust the lab's key yet; {request}."
+        " Expected: one visit to the console, ever: the key lies in the firmware and outlives a reinstallation."
         " To do: restart the machine, at its blue screen 'Perform MOK management' (10 seconds for the first key) choose"
         " Enroll MOK, Continue, Yes, type module_signing_password, reboot; then run again. The driver has not been"
         " touched."

@@ -32,6 +32,12 @@ from ansible_collections.gpulab.workstation.plugins.module_utils._reading import
 KEPT = ".before-gpulab"
 _HASHES = "/run/gpulab/mok-hash"
 _STAGED = "is already in the enrollment request"
+# shim's lists of certificates, whole since Linux 5.10 or as a variable, and mokutil's request (shim, MokVars.txt).
+_ENROLLED = (
+    "/sys/firmware/efi/mok-variables/MokListRT",
+    "/sys/firmware/efi/efivars/MokListRT-605dab50-e046-4300-abb6-3dd810dd8b23",
+)
+_REQUESTED = "/sys/firmware/efi/efivars/MokNew-605dab50-e046-4300-abb6-3dd810dd8b23"
 _TOOL_LIMIT_S = 60.0
 _TOOLS = {"mokutil": "mokutil", "openssl": "openssl"}  # packages by program
 # Without it the dkms there, 2.8.7, leaves modules unsigned and says nothing (sign_build in its source).
@@ -97,10 +103,10 @@ class ModuleSigning:
         key_path, certificate_path = read_dkms_pair(reading, system)
         tools = {**_TOOLS, **(_TOOLS_OF_JAMMY if system.release == "ubuntu 22.04" else {})}
         certificate = host.sha256(certificate_path)
-        same = certificate == hashlib.sha256(self.certificate).hexdigest()
-        enrolled, staged = (
-            _ask_firmware(host, certificate_path) if same and secure_boot.state == "on" else (None, False)
-        )
+        enrolled, staged = None, False
+        if self.certificate and secure_boot.state == "on":
+            same = certificate == hashlib.sha256(self.certificate).hexdigest()
+            enrolled, staged = _ask_firmware(host, certificate_path) if same else _look(host, self.certificate)
         return SigningState(
             secure_boot=secure_boot,
             own_kernel=read_machine(reading).kind != "container",
@@ -140,7 +146,7 @@ class ModuleSigning:
         steps += [Step("keep", f"Keep the host's own {path}", {"path": path}) for _, path, keep in wrong if keep]
         for what, path, _keep in wrong:
             steps.append(Step("write", f"Write the lab's {what} to {path}", {"what": what, "path": path}))
-        if state.enforced and not state.staged and (wrong or not state.enrolled):
+        if state.enforced and not state.staged and not state.enrolled:
             steps.append(Step("stage", "Ask the firmware to enrol the lab's certificate, unless it trusts it already"))
         return steps
 
@@ -243,6 +249,13 @@ def _ask_firmware(host: Host, certificate: str) -> tuple[bool | None, bool]:
     done = host.run(["mokutil", "--test-key", certificate], timeout_s=_TOOL_LIMIT_S)
     words = done.stdout + done.stderr
     return parse_mokutil_test_key(words), _STAGED in words
+
+
+def _look(host: Host, certificate: bytes) -> tuple[bool | None, bool]:
+    """Return the same of a certificate that is not on the disk (yet), which is what mokutil would have to be given."""
+    lists = [content for path in _ENROLLED if (content := host.read_bytes(path)) is not None]
+    enrolled = any(certificate in content for content in lists) if lists else None
+    return enrolled, certificate in (host.read_bytes(_REQUESTED) or b"")
 
 
 def _refused(found: str, expected: str) -> OperatorError:

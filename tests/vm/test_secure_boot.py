@@ -55,10 +55,9 @@ class LabsKey(t.NamedTuple):
     file: Path
     vault: Path  # the file of the vault's password
 
-    def provision(self, machine: LabHost, parts: str = PARTS) -> Playbook:
-        return provision(
-            machine, parts=parts, options=["-e", f"@{self.file}", "--vault-password-file", str(self.vault)]
-        )
+    def provision(self, machine: LabHost, parts: str = PARTS, *options: str) -> Playbook:
+        pair = ["-e", f"@{self.file}", "--vault-password-file", str(self.vault)]
+        return provision(machine, parts=parts, options=[*pair, *options])
 
     def password(self) -> str:
         """Return what is typed at the console."""
@@ -213,6 +212,9 @@ def test_the_firmware_keeps_the_key_through_a_reinstallation(lab: Lab, machine: 
     lab.reinstall(machine.name)
     assert machine.sh("test -e /var/lib/dkms/mok.pub", check=False).returncode == 1
     accept_host_key(lab, machine.name)
+    told = key.provision(machine, "module_signing", "--check").wait(LIMIT_S)
+    assert (told.rc, outcomes(told)) == (0, ["enrolled"]), told.stdout
+    assert "Machines to walk to" not in told.stdout
     known = key.provision(machine, "module_signing").wait(LIMIT_S)
     assert known.rc == 0, known.stdout
     assert outcomes(known) == ["enrolled"]

@@ -38,6 +38,7 @@ def test_a_visit_that_is_due_fails_with_what_to_do_at_the_console() -> None:
     assert (result["failed"], result["changed"]) == (True, True)
     for words in (
         "Found: Secure Boot is on and the firmware of ws-01",
+        "the request is on its list",
         "Enroll MOK",
         "The driver has not been touched.",
     ):
@@ -48,6 +49,7 @@ def test_check_mode_tells_the_visit_and_goes_on() -> None:
     result = run({"changed": True, "outcome": "console_visit"}, check_mode=True)
     assert "failed" not in result
     assert "Enroll MOK" in result["warnings"][0]
+    assert "a run without --check puts the request on its list" in result["warnings"][0]
 
 
 @pytest.mark.parametrize("outcome", ["off", "enrolled", "unmanaged", "unreadable"])

@@ -133,6 +133,34 @@ def test_a_reinstalled_machine_is_recognised_and_needs_no_password(tmp_path: Pat
     assert not [command for command in host.ran if "--import" in command]
 
 
+LISTS = (
+    "/sys/firmware/efi/mok-variables/MokListRT",
+    "/sys/firmware/efi/efivars/MokListRT-605dab50-e046-4300-abb6-3dd810dd8b23",
+)
+
+
+@pytest.mark.parametrize("path", LISTS, ids=["file", "variable"])
+@pytest.mark.parametrize("ours", [True, False], ids=["ours", "another"])
+def test_check_mode_knows_a_reinstalled_machine_before_it_has_the_certificate(
+    tmp_path: Path, path: str, *, ours: bool
+) -> None:
+    """Its list of machines to walk to would name them all; mokutil, which is asked else, may be missing too."""
+    host = machine(tmp_path)
+    other = signing.parse_certificate(make_pair("another lab")[1])
+    host.make_dirs(path.rsplit("/", 1)[0])
+    host.write_chunks(path, [b"\x07\0\0\0", b"list of ", DER if ours else other, b"\0"])
+    steps = [step.action for step in wanted().plan(wanted().read(host)).steps]
+    assert ("stage" in steps) != ours
+    assert outcome(host, wanted()) == ("enrolled" if ours else "console_visit")
+
+
+def test_a_request_that_waits_since_before_a_reinstallation_is_not_made_twice(tmp_path: Path) -> None:
+    host = machine(tmp_path)
+    host.write_chunks("/sys/firmware/efi/efivars/MokNew-605dab50-e046-4300-abb6-3dd810dd8b23", [DER])
+    assert "stage" not in [step.action for step in wanted().plan(wanted().read(host)).steps]
+    assert outcome(host, wanted()) == "console_visit"
+
+
 def test_another_enrolled_key_does_not_count(tmp_path: Path) -> None:
     host = machine(tmp_path)
     firmware = Firmware(host)
