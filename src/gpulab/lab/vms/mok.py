@@ -33,7 +33,8 @@ class Answer:
     """What is typed once a text stands on the screen.
 
     The firmware drops keys on a busy machine, so each is typed again until the screen answers it: with anything at all,
-    with the next text where the screen changes by itself (`until_next`), not at all where it shows nothing (`blind`).
+    with the next text where the screen changes by itself (`until_next`; it is never quiet, so nothing is waited for),
+    not at all where it shows nothing (`blind`).
     """
 
     text: str
@@ -45,14 +46,14 @@ class Answer:
 def enrolment(password: str) -> tuple[Answer, ...]:
     """Return the answers that enrol the one staged key.
 
-    Its first screen is known by the seconds that it counts down: a busy machine drops what is shown but once, such as
-    'Press any key to perform MOK management'.
+    A busy machine drops what is shown but once, such as 'Press any key to perform MOK management' or the question
+    'Enroll the key(s)?'. So a screen is known by the seconds that it counts down, or by what can be chosen on it.
     """
     return (
         Answer("Booting in ", (ANY,), until_next=True),
         Answer("Enroll MOK", (DOWN, ENTER)),
         Answer("View key 0", (DOWN, ENTER)),
-        Answer("Enroll the key(s)?", (DOWN, ENTER)),
+        Answer("Yes", (DOWN, ENTER)),
         Answer("Password:", (password, ENTER), blind=True),
         Answer("Reboot", (ENTER,)),
     )
@@ -92,7 +93,7 @@ class _Screen:
                 raise _nothing(f"no '{text}' on the console in time, but: {plain(self._seen)[-600:]}")
 
     def press(self, keys: str, until: str = "", *, blind: bool = False) -> None:
-        while self._read(QUIET_SECONDS):
+        while not until and self._read(QUIET_SECONDS):
             pass
         self._seen = ""
         for _ in range(TRIES):
