@@ -21,6 +21,7 @@ RESULTS = ROOT / ".test-results"
 COLLECTION = ("galaxy.yml", "meta", "plugins", "roles", "playbooks", "tests/sanity")
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 BY_LINT = ("pep8", "pylint", "pslint", "shellcheck", "yamllint")  # what ruff and yamllint look at, in a style of ours
+
 nox.options.default_venv_backend = "none"
 nox.options.sessions = ["lint", "typing", "unit", "installer", "molecule", "faults", "site", "machines"]
 os.environ["PATH"] = f"{ROOT / '.venv' / 'bin'}:{os.environ['PATH']}"

@@ -116,8 +116,8 @@ def after_failure(host: Host, wanted: Wanted, step: Step, error: Exception, appl
     if journal is None or not touched:
         raise error
     if journal.way_back is None:
-        _start_services(host, journal)  # whichever driver is there now
         with contextlib.suppress(OSError):  # a full disk; what failed is to be told in any case
+            _start_services(host, journal)  # whichever driver is there now
             _write(host, journal.moved(Phase.FAILED, host.now(), _words(error), why=_words(error), services=()))
         raise error
     roll_back(host, wanted, _words(error), apply)
