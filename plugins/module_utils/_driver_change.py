@@ -201,7 +201,7 @@ def _clean_up(state: DriverState, wanted: Wanted) -> list[Step]:
     strays = [path for path, version in state.strays if version != wanted.version]
     if strays:
         versions = sorted({version for path, version in state.strays if path in strays})
-        title = f"Remove {len(strays)} libraries that driver {', '.join(versions)} left behind"
+        title = f"Remove {len(strays)} files that driver {', '.join(versions)} left behind"
         steps.append(Step("strays", title, {"paths": strays}))
     return steps
 

@@ -59,6 +59,18 @@ def leftovers(host: Host) -> tuple[str, ...]:
     return tuple(path for path in found if path not in packaged)
 
 
+def stray_sources(host: Host, known: t.Container[str]) -> list[tuple[str, str]]:
+    """Return the path and version of sources of modules that neither DKMS nor a package knows.
+
+    A run that was killed while DKMS forgot a version has left them, and nothing else would name that version.
+    """
+    names = _matching(host, "/usr/src", f"nvidia-{_VERSION}")
+    found = {f"/usr/src/{name}": name.removeprefix("nvidia-") for name in names}
+    unknown = [path for path, version in found.items() if version not in known]
+    packaged = owned_by_packages(host, unknown)
+    return [(path, found[path]) for path in unknown if path not in packaged]
+
+
 def empty_directories(host: Host, cache_directory: str) -> list[str]:
     """Return the directories of the cache and of our own that are empty, as a removal that was killed leaves them."""
     names = [name for name in host.listdir(cache_directory) if _DIGEST.fullmatch(name)]
@@ -146,4 +158,5 @@ __all__ = [
     "owned_by_packages",
     "package_of",
     "remove_unfinished",
+    "stray_sources",
 ]

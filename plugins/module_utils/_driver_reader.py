@@ -30,6 +30,7 @@ from ansible_collections.gpulab.workstation.plugins.module_utils._driver_leftove
     LIBRARIES,
     empty_directories,
     leftovers,
+    stray_sources,
 )
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_refusals import BOOT, SYSTEM_PLACES
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_wanted import Wanted
@@ -52,6 +53,7 @@ ALTERNATE = "/usr/lib/nvidia/alternate-install-present"
 INSTALLER_COMMS = ("nvidia-installer"[:15], "nvidia-uninstall"[:15])  # as /proc/PID/comm cuts names, proc(5)
 _SANITY_LIMIT_S = 300.0
 _HEAD_BYTES = 256
+_T = t.TypeVar("_T")
 _DRIVER_FILE = re.compile(r"NVIDIA-Linux-[\w.-]+\.run(\.part)?")
 
 
@@ -61,16 +63,17 @@ def read_driver(host: Host, wanted: Wanted) -> states.DriverState:
     about_host = read_host(reading, [*SYSTEM_PLACES, BOOT, *wanted.work_directories])
     kernels = _installed_kernels(reading, about_host)
     about_gpu = read_gpu(reading, kernels)
+    dkms = read_dkms(reading)
     state = states.DriverState(
         host=about_host,
         gpu=about_gpu,
         kernels=tuple(_kernel(reading, about_host, about_gpu, release) for release in kernels),
-        dkms=read_dkms(reading),
+        dkms=dkms,
         record=read_record(host),
         marker=states.parse_marker(reading.text(files.MARKER)),
         programs=tuple(name for name in findings.PROGRAMS if _is_program(reading, f"/usr/bin/{name}")),
         firmware=_firmware(reading),
-        strays=tuple((f"{LIBRARIES}/{n}", v) for n, v in states.driver_libraries(reading.names(LIBRARIES))),
+        strays=_strays(reading, {wanted.version, *(entry.version for entry in dkms)}),
         **_packages(reading),
         collateral=_collateral(reading, about_gpu),
         alternate_mark=host.exists(ALTERNATE),
@@ -86,7 +89,7 @@ def read_driver(host: Host, wanted: Wanted) -> states.DriverState:
     if wanted.present and state.record is not None and state.record.version is not None:
         return state if findings.install_reasons(state, wanted, proven=False) else with_sanity(host, state)
     written = tuple(path for path in INSTALLER_FILES if host.exists(path))
-    parts = _parts(reading)
+    parts = _asking_owners(reading, leftovers)
     return dataclasses.replace(
         state, leftovers=parts, installer_files=written, unreadable=tuple(reading.unreadable)
     )  # fmt: skip
@@ -134,9 +137,16 @@ def with_sanity(host: Host, state: states.DriverState) -> states.DriverState:
     return dataclasses.replace(state, sanity="" if done.ok else " ".join(errors) or f"it ended with {done.rc}")
 
 
-def _parts(reading: Reading) -> tuple[str, ...]:
+def _strays(reading: Reading, known: t.Container[str]) -> tuple[tuple[str, str], ...]:
+    """Return every library that carries a driver version in its name, and sources of versions that nobody knows."""
+    libraries = states.driver_libraries(reading.names(LIBRARIES))
+    found = [(f"{LIBRARIES}/{name}", version) for name, version in libraries]
+    return (*found, *_asking_owners(reading, lambda host: stray_sources(host, known)))
+
+
+def _asking_owners(reading: Reading, ask: t.Callable[[Host], t.Sequence[_T]]) -> tuple[_T, ...]:
     try:
-        return leftovers(reading.host)
+        return tuple(ask(reading.host))
     except OperatorError as error:
         reading.note(states.OWNERS_READ, error.found.removeprefix("'dpkg-query --search' "))
         return ()

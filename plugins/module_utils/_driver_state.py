@@ -122,7 +122,7 @@ class DriverState:
     marker: Marker | None = None
     programs: tuple[str, ...] = ()  # those of the driver's programs that are there and not empty
     firmware: tuple[str, ...] = ()  # versions with files in /lib/firmware/nvidia
-    strays: tuple[tuple[str, str], ...] = ()  # (path, version) of every library that carries a driver version
+    strays: tuple[tuple[str, str], ...] = ()  # (path, version): libraries, sources that nobody knows
     leftovers: tuple[str, ...] = ()  # parts that no package owns; only looked for where no record claims them
     sanity: str | None = None  # what --sanity says; empty is good, None was not asked
     installed_packages: frozenset[str] = frozenset()

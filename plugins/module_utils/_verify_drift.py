@@ -59,7 +59,7 @@ def _second_drivers(state: DriverState, wanted: Wanted) -> list[str]:
     others = sorted({entry.version for entry in state.dkms if entry.version != wanted.version})
     found += [f"DKMS has another driver, nvidia/{version}" for version in others]
     strays = [path for path, version in state.strays if version != wanted.version]
-    return found + ([f"libraries of another driver are there: {', '.join(strays)}"] if strays else [])
+    return found + ([f"files of another driver are there: {', '.join(strays)}"] if strays else [])
 
 
 def _layers(state: DriverState, wanted: Wanted, owners: t.Mapping[str, str]) -> list[str]:

@@ -12,6 +12,7 @@ import pytest
 import driverhost
 import recorded
 from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_findings as findings
+from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_state as states
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_component import DriverComponent
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_plan import plan_driver
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_reader import read_driver
@@ -113,6 +114,24 @@ def test_the_initramfs_is_listed_where_there_is_one(host: FakeHost) -> None:
 def test_libraries_of_another_version_are_strays(host: FakeHost) -> None:
     host.add(f"{LIBRARIES}/libnvidia-ml.so.{OLD}", "x")
     assert (f"{LIBRARIES}/libnvidia-ml.so.{OLD}", OLD) in read_driver(host, wanted()).strays
+
+
+def test_sources_that_neither_dkms_nor_a_package_knows_are_strays(host: FakeHost) -> None:
+    source = f"/usr/src/nvidia-{OLD}"
+    host.add(f"{source}/dkms.conf", "x")
+    assert (source, OLD) in read_driver(host, wanted()).strays
+    host.commands["dpkg-query --search"] = (0, f"nvidia-kernel-source: {source}\n", "")
+    assert (source, OLD) not in read_driver(host, wanted()).strays
+    host.commands["dpkg-query --search"] = (2, "", "dpkg-query: error: no space\n")
+    state = read_driver(host, wanted())
+    assert (source, OLD) not in state.strays
+    assert states.OWNERS_READ in [item.what for item in state.unreadable]
+
+
+def test_sources_that_dkms_knows_are_its_own(host: FakeHost) -> None:
+    host.add(f"/usr/src/nvidia-{OLD}/dkms.conf", "x")
+    host.commands["dkms status -m nvidia"] = (0, f"nvidia/{OLD}, {KERNEL}, x86_64: built\n", "")
+    assert OLD not in [version for _path, version in read_driver(host, wanted()).strays]
 
 
 def test_what_purging_a_driver_would_take_along_is_asked_before(host: FakeHost) -> None:

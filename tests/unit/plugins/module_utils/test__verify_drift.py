@@ -39,7 +39,7 @@ def test_a_driver_that_nobody_touched() -> None:
         (good(record=states.Record("570.1", "d2")), "a driver 570.1 was installed over it from another .run"),
         (good(gpu=gpu_facts(packages=(PACKAGE,))), "packages of another driver are installed: nvidia-driver-535"),
         (good(dkms=(*good().dkms, states.DkmsEntry(OLD, "", "added"))), f"DKMS has another driver, nvidia/{OLD}"),
-        (good(strays=(("/usr/lib/libcuda.so.1.2", "1.2"),)), "libraries of another driver are there: /usr/lib/libcuda"),
+        (good(strays=(("/usr/lib/libcuda.so.1.2", "1.2"),)), "files of another driver are there: /usr/lib/libcuda"),
         (good(record=None), "no driver from a .run is installed"),
         (good(marker=None), "nothing proves that the installation was finished"),
         (good(kernels=(kernel(module_time=2.0, initramfs=IMAGE),)), f"the initramfs of {KERNEL}: it holds an older"),
