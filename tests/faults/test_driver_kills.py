@@ -18,8 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from driverdamages import LIB, STALE, stale_entry
 from driverlayers import INSTALL, NEW, NEXT, OLD, REFUSING, STOCK, Change, DriverLayers, Kill, differences
 from installerhost import DriverHost, run_as_root
+
+from ansible_collections.gpulab.workstation.plugins.module_utils import _driver_files as files
 
 MOMENTS = ("start", "middle", "end")
 # A driver of another version installed by hand, a distribution's driver, and an entry in DKMS that nothing claims.
@@ -44,11 +47,23 @@ done > /dev/null 2>&1
 printf '#!/bin/sh\necho "$2 is already enrolled"\n' > /usr/local/bin/mokutil && chmod 0755 /usr/local/bin/mokutil
 openssl req -new -x509 -nodes -days 36500 -subj /CN=other/ -newkey rsa:2048 -keyout {PAIR[0]} \
   -outform DER -out {PAIR[1]} 2> /dev/null"""
+# Nothing to install: modules and settings are gone, a library and an entry in DKMS are another version's, and dpkg has
+# not finished a package that it takes for a kernel's.
+DAMAGED = f"""rm /lib/modules/{NEXT}/updates/dkms/nvidia*.ko {files.PIN}
+cp {LIB}/libnvidia-ml.so.{OLD} {LIB}/libnvidia-ml.so.{STALE}
+{stale_entry(OLD)}
+cd /root
+mkdir -p linux-headers-lab/DEBIAN
+printf 'Package: linux-headers-lab\\nVersion: 1\\nArchitecture: all\\nMaintainer: lab <lab@example.org>\\n\
+Description: x\\n' > linux-headers-lab/DEBIAN/control
+dpkg-deb -b linux-headers-lab > /dev/null
+dpkg --unpack linux-headers-lab.deb > /dev/null"""
 SCENARIOS: dict[str, tuple[bool, str, dict[str, t.Any]]] = {
     "upgrade": (True, "", {"version": NEW}),
     "way-back": (True, REFUSING, {"version": NEW}),
     "first": (False, "", {"version": OLD}),
     "takeover": (False, MIXED, {"version": OLD}),
+    "repair": (True, DAMAGED, {"version": OLD}),
     "removal": (True, "", {"version": OLD, "state": "absent"}),
     "signing": (True, OTHER_PAIR, {"version": OLD, "signing_key": PAIR[0], "signing_certificate": PAIR[1]}),
 }  # fmt: skip
