@@ -44,7 +44,9 @@ options:
     description: Identifier of the job that this call waits for; set by the action plugin of the same name.
     type: str
   wait_seconds:
-    description: Seconds that one call waits for the job before it answers that the job is still running.
+    description: >-
+      Seconds that one call waits for the job before it answers that the job is still running. Where a call takes long
+      by itself, the action plugin of the same name has the next one wait for up to a minute.
     type: float
     default: 10.0
 attributes:

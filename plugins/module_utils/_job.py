@@ -34,6 +34,7 @@ _PASSED_ON = (
 )  # fmt: skip
 _START_LIMIT_S = 120.0  # a host that has just been restarted, or is busy, takes its time
 _LOOK_LIMIT_S = 10.0  # as long as a look at a job's status may hold its lock, on a slow host
+_LOOK_AFTER_S, _LOOK_AT_LEAST_EVERY_S = 0.2, 1.0  # for the end of a job: most are short, and a look is not free
 _PROGRESS_EVERY_S = 1.0
 _KILLED_UNIT_LIMIT_S = 3.0
 
@@ -135,12 +136,13 @@ def start(host: Host, component: Worker, params: t.Mapping[str, t.Any], plan: Pl
 
 def wait(host: Host, name: str, limit_s: float) -> JobStatus:
     """Wait until the job ends or the time is over."""
-    deadline = host.now() + limit_s
+    deadline, pause = host.now() + limit_s, _LOOK_AFTER_S
     while True:
         found = status(host, name)
         if found.state != "running" or host.now() >= deadline:
             return found
-        host.sleep(0.2)
+        host.sleep(pause)
+        pause = min(_LOOK_AT_LEAST_EVERY_S, 1.2 * pause)
 
 
 def mark_reported(host: Host, name: str) -> None:

@@ -13,9 +13,16 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 _RECONNECT_S = 8.0
+_ASKED_S, _ASKED_AT_MOST_S = 10.0, 60.0  # how long a call waits for the end of a job before it tells how far it is
+_PATIENCE = 9  # a call waits so many times what it costs by itself: its start takes a slow host seconds of computing
 _FIRST_ANSWER_S = 1.0  # a job is known by its name soon after its start, so that a connection may be lost from then on
 
 display = Display()
+
+
+def _patience(cost_s: float) -> float:
+    """Return how long to wait in the next call, after one that took so much longer than it was asked to wait."""
+    return min(max(_ASKED_S, _PATIENCE * cost_s), _ASKED_AT_MOST_S)
 
 
 class PollingAction(ActionBase):
@@ -32,10 +39,13 @@ class PollingAction(ActionBase):
         """Return the module's last result, without the fields that only serve the polling."""
         result = super().run(tmp, task_vars)
         answer, wished = self._begin(self._arguments(task_vars or {}), task_vars)
-        shown = ""
+        shown, patience = "", _ASKED_S
         while answer.get("job_running"):
             shown = self._show(answer.get("progress") or {}, shown, task_vars or {})
-            answer = self._ask({**wished, "job": answer["job"]}, task_vars)
+            asked = {"wait_seconds": patience, **wished, "job": answer["job"]}
+            begun = time.monotonic()
+            answer = self._ask(asked, task_vars)
+            patience = _patience(time.monotonic() - begun - float(asked["wait_seconds"]))
         result.update(answer)
         for field in ("job_running", "job", "asked_otherwise"):
             result.pop(field, None)

@@ -146,7 +146,7 @@ def test_the_host_is_not_told_of_minutes_that_it_does_not_wait() -> None:
     action = Scripted([RUNNING, DONE], wait_minutes=5)
     run(action)
     assert [set(sent) for sent in action.sent] == [
-        {"state", "allow_running", "wait_seconds"}, {"state", "allow_running", "job"},
+        {"state", "allow_running", "wait_seconds"}, {"state", "allow_running", "wait_seconds", "job"},
     ]  # fmt: skip
 
 

@@ -45,6 +45,18 @@ class Scripted(_polling.PollingAction):
         return dict(answer)
 
 
+class Timed(Scripted):
+    """A clock that each call advances by what it waits and what it costs."""
+
+    def __init__(self, answers: list[t.Any], cost: float) -> None:
+        super().__init__(answers)
+        self.cost, self.now = cost, 0.0
+
+    def _call(self, arguments: dict[str, t.Any], task_vars: dict[str, t.Any] | None) -> dict[str, t.Any]:
+        self.now += arguments["wait_seconds"] + self.cost
+        return super()._call(arguments, task_vars)
+
+
 @pytest.fixture
 def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     lines = list[str]()
@@ -69,6 +81,27 @@ def test_a_running_job_is_asked_for_by_its_name_and_shown_once_per_news(said: li
     action.run(task_vars={"inventory_hostname": "ws-01"})
     assert [asked.get("job") for asked in action.asked] == [None, "gpu_driver-1", "gpu_driver-1"]
     assert said == ["ws-01 | gpu_driver | 1/9 Fetch the driver: 120 MB of 398 MB (30 %)"]
+
+
+@pytest.mark.parametrize(
+    ("cost", "waited"), [(0.5, [10.0, 10.0, 10.0]), (3.0, [10.0, 27.0, 27.0]), (20.0, [10.0, 60.0, 60.0])]
+)
+def test_a_host_that_a_call_costs_seconds_is_asked_less_often(
+    said: list[str], monkeypatch: pytest.MonkeyPatch, cost: float, waited: list[float]
+) -> None:
+    action = Timed([RUNNING, RUNNING, RUNNING, DONE], cost)
+    monkeypatch.setattr(_polling.time, "monotonic", lambda: action.now)
+    action.run(task_vars={"inventory_hostname": "ws-01"})
+    assert [asked["wait_seconds"] for asked in action.asked[1:]] == waited
+    assert len(said) == 1
+
+
+def test_who_says_how_long_a_call_waits_is_followed(said: list[str]) -> None:
+    action = Scripted([RUNNING, RUNNING, DONE])
+    action._task.args["wait_seconds"] = "2"
+    action.run(task_vars={"inventory_hostname": "ws-01"})
+    assert [asked["wait_seconds"] for asked in action.asked] == ["2", "2", "2"]
+    assert len(said) == 1
 
 
 def test_a_lost_connection_is_forgiven_once_while_the_job_goes_on(said: list[str]) -> None:
