@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import os
 import platform
 import subprocess
 import typing as t
@@ -114,6 +115,15 @@ class Firmware:
         return [*protected, *chips]
 
 
+def processors() -> int:
+    """Return how many a virtual machine has: two, but no more than leave as many for a second one.
+
+    Emulated processors that outnumber the real ones wait for each other's locks and interrupts while those that could
+    answer stand still.
+    """
+    return max(1, min(2, (os.cpu_count() or 1) // 2))
+
+
 def command(
     accelerated: tuple[str, ...],
     network: Network,
@@ -134,7 +144,7 @@ def command(
     accelerated = tuple(word.replace(TRANSLATIONS, UNDER_FIRMWARE) if firmware else word for word in accelerated)
     console = "socket,id=console,path=console.sock,server=on,wait=off,logfile=console.log,logappend=on"
     return [
-        PROGRAM, "-machine", machine, *accelerated, "-smp", "2", "-m", str(memory_mib),
+        PROGRAM, "-machine", machine, *accelerated, "-smp", str(processors()), "-m", str(memory_mib),
         "-nodefaults", "-display", "none", "-vga", "none", "-device", "virtio-rng-pci",
         *(firmware.arguments() if firmware else ()),
         "-drive", "file=disk.qcow2,format=qcow2,if=virtio,cache=unsafe,discard=unmap",
@@ -146,4 +156,4 @@ def command(
     ]  # fmt: skip
 
 
-__all__ = ["KVM", "REQUIREMENTS", "TCG", "Firmware", "Network", "accelerator", "command", "starts_linux"]
+__all__ = ["KVM", "REQUIREMENTS", "TCG", "Firmware", "Network", "accelerator", "command", "processors", "starts_linux"]

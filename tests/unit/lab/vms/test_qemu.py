@@ -57,6 +57,15 @@ def test_under_firmware_fewer_translations_are_kept() -> None:
     assert "tcg,thread=multi,tb-size=128" in command(qemu.Firmware(Path("/firmware/code.fd"), "nvram.fd"))
 
 
+@pytest.mark.parametrize(("here", "each"), [(None, 1), (1, 1), (2, 1), (3, 1), (4, 2), (64, 2)])
+def test_two_machines_have_no_more_processors_than_this_one(
+    monkeypatch: pytest.MonkeyPatch, here: int | None, each: int
+) -> None:
+    monkeypatch.setattr(qemu.os, "cpu_count", lambda: here)
+    words = command()
+    assert words[words.index("-smp") + 1] == str(each)
+
+
 BOOTS = "echo 'Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)'"
 
 
