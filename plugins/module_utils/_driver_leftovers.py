@@ -13,6 +13,7 @@ from ansible_collections.gpulab.workstation.plugins.module_utils._errors import 
 from ansible_collections.gpulab.workstation.plugins.module_utils._host import Host
 
 LIBRARIES = "/usr/lib/x86_64-linux-gnu"
+_SOURCES = "/usr/src"
 INSTALLER_FILES = tuple(
     f"{directory}/nvidia-installer-disable-nouveau.conf" for directory in ("/etc/modprobe.d", "/usr/lib/modprobe.d")
 )
@@ -27,7 +28,7 @@ _PROGRAM = (
 _PLACES: tuple[tuple[str, str], ...] = (
     ("/usr/bin", _PROGRAM),
     (LIBRARIES, r"lib(GL|EGL|GLX|OpenGL|GLdispatch|GLESv1_CM|GLESv2)\.so\.\d+\.\d+\.\d+"),  # libglvnd, where none was
-    ("/usr/src", f"nvidia-{_VERSION}"),
+    (_SOURCES, f"nvidia-{_VERSION}"),
     ("/lib/firmware/nvidia", _VERSION),
     ("/usr/lib/systemd/system", r"nvidia-(suspend|resume|hibernate|suspend-then-hibernate|powerd)\.service"),
     ("/usr/lib/systemd/system-sleep", "nvidia"),
@@ -64,11 +65,15 @@ def stray_sources(host: Host, known: t.Container[str]) -> list[tuple[str, str]]:
 
     A run that was killed while DKMS forgot a version has left them, and nothing else would name that version.
     """
-    names = _matching(host, "/usr/src", f"nvidia-{_VERSION}")
-    found = {f"/usr/src/{name}": name.removeprefix("nvidia-") for name in names}
-    unknown = [path for path, version in found.items() if version not in known]
-    packaged = owned_by_packages(host, unknown)
-    return [(path, found[path]) for path in unknown if path not in packaged]
+    unknown = [(path, version) for path, version in sources(host) if version not in known]
+    packaged = owned_by_packages(host, [path for path, _version in unknown])
+    return [(path, version) for path, version in unknown if path not in packaged]
+
+
+def sources(host: Host) -> list[tuple[str, str]]:
+    """Return the path and version of every source of modules, whoever it belongs to."""
+    names = _matching(host, _SOURCES, f"nvidia-{_VERSION}")
+    return [(f"{_SOURCES}/{name}", name.removeprefix("nvidia-")) for name in names]
 
 
 def empty_directories(host: Host, cache_directory: str) -> list[str]:
@@ -158,5 +163,6 @@ __all__ = [
     "owned_by_packages",
     "package_of",
     "remove_unfinished",
+    "sources",
     "stray_sources",
 ]

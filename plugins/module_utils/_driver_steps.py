@@ -22,6 +22,7 @@ from ansible_collections.gpulab.workstation.plugins.module_utils._driver_leftove
     leftovers,
     may_be_removed,
     owned_by_packages,
+    sources,
 )
 from ansible_collections.gpulab.workstation.plugins.module_utils._driver_reader import (
     read_container_devices,
@@ -194,8 +195,7 @@ def remove_caches(host: Host, paths: t.Sequence[str], cache_directory: str) -> N
 def _other_versions(host: Host, version: str) -> list[str]:
     """Return libraries, sources and firmware of other driver versions."""
     found = [f"{LIBRARIES}/{name}" for name, of in driver_libraries(host.listdir(LIBRARIES)) if of != version]
-    sources = [name for name in host.listdir("/usr/src") if re.fullmatch(r"nvidia-\d{3}\.\d+(\.\d+)?", name)]
-    found += [f"/usr/src/{name}" for name in sources if name != f"nvidia-{version}"]
+    found += [path for path, of in sources(host) if of != version]
     firmware = [name for name in host.listdir(_FIRMWARE) if re.fullmatch(r"\d{3}\.\d+(\.\d+)?", name)]
     return found + [f"{_FIRMWARE}/{name}" for name in firmware if name != version]
 
