@@ -21,7 +21,17 @@ from ansible_collections.gpulab.workstation.plugins.module_utils._verify import 
 
 NAME = "driver_drift"
 # What the readers note about the driver's own layers; that sessions or a firmware setting cannot be read is no matter.
-_OF_THE_DRIVER = ("/", "DKMS", "driver on disk", "initramfs", "installed packages", "lib", "nvidia-", "packages")
+_OF_THE_DRIVER = (
+    "/",
+    "DKMS",
+    "driver on disk",
+    "files of packages",
+    "initramfs",
+    "installed packages",
+    "lib",
+    "nvidia-",
+    "packages",
+)
 _FILE = re.compile(r"'(/[^']+)'")
 
 

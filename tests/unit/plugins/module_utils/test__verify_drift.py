@@ -70,8 +70,9 @@ def test_changed_settings_are_something_to_look_at() -> None:
     assert f"{files.PIN} was changed; nvidia-persistenced.service is not enabled" in check.why
 
 
-def test_what_could_not_be_read_is_not_proven_and_no_excuse() -> None:
-    note = (Unreadable("DKMS", "dkms: not found"),)
+@pytest.mark.parametrize("what", [states.DKMS_READ, states.OWNERS_READ, states.COLLATERAL_READ])
+def test_what_could_not_be_read_is_not_proven_and_no_excuse(what: str) -> None:
+    note = (Unreadable(what, "it does not answer"),)
     assert judge_drift(good(unreadable=note), wanted(), {}).outcome is Outcome.NOT_PROVEN
     assert judge_drift(good(unreadable=note, marker=None), wanted(), {}).outcome is Outcome.FAIL
     other = (Unreadable("sessions of logind", "no bus"),)
