@@ -8,11 +8,13 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+from pathlib import Path
 
 import pytest
 from labhost import LabHost
 
-from gpulab.lab import Lab
+from gpulab.lab import Lab, depot_process, mirror
+from gpulab.lab.vms import emulator
 
 MARK_INITRAMFS = """cat > /etc/initramfs-tools/scripts/init-bottom/marker <<'END'
 #!/bin/sh
@@ -36,6 +38,18 @@ def test_it_runs_its_own_kernel_and_says_so(lab: Lab, machine: LabHost) -> None:
     assert machine.sh("hostname").stdout.strip() == machine.name
     assert machine.sh("systemctl --failed --plain --no-legend").stdout == ""
     assert "Linux" in lab.fleet.machine(machine.name).console.read_text(errors="replace")
+
+
+@pytest.mark.quick_vm
+def test_what_emulates_it_is_quick_where_debian_has_such_a_qemu(lab: Lab, machine: LabHost) -> None:
+    process = depot_process.load(lab.fleet.machine(machine.name).directory)
+    assert process
+    directory = Path(f"/proc/{process.pid}")
+    major = int(emulator.version_of(str((directory / "exe").readlink())).partition(".")[0])
+    sources, os_release = mirror.read_machine_sources(Path("/")), Path("/etc/os-release").read_text()
+    elsewhere = mirror.backports(sources, mirror.parse_os_release(os_release))
+    emulated = b"kvm" not in (directory / "cmdline").read_bytes().split(b"\0")
+    assert major >= emulator.QUICK or not (emulated and elsewhere)
 
 
 @pytest.mark.quick_vm

@@ -84,6 +84,18 @@ def sources_for_hosts(sources: Iterable[Source], os_release: Mapping[str, str]) 
     return [found[pocket] for pocket in POCKETS if pocket in found] if "" in found else []
 
 
+def backports(sources: Iterable[Source], os_release: Mapping[str, str]) -> Source | None:
+    """Return the backports for the machine's own release, in the archive that the machine has it from.
+
+    None when the machine is no Debian, or is one between releases. Backports need not be among the machine's sources.
+    """
+    codename = os_release.get("VERSION_CODENAME", "")
+    if os_release.get("ID") != "debian" or not codename:
+        return None
+    uris = (source.uri for source in sources if source.suite == codename and "main" in source.components)
+    return next((Source(uri, f"{codename}-backports", ("main",)) for uri in uris), None)
+
+
 def read_machine_sources(root: Path) -> list[Source]:
     """Return every binary source that apt is configured with below `root` (/ on the machine itself)."""
     apt = root / "etc/apt"
@@ -108,6 +120,7 @@ def sources_list(sources: Iterable[Source]) -> str:
 __all__ = [
     "SUITE",
     "Source",
+    "backports",
     "parse_deb822",
     "parse_one_line",
     "parse_os_release",

@@ -11,6 +11,7 @@ import pytest
 
 from gpulab.lab.mirror import (
     Source,
+    backports,
     parse_deb822,
     parse_one_line,
     parse_os_release,
@@ -105,6 +106,31 @@ SECURITY = "http://security.example.invalid/debian-security"
 )
 def test_sources_for_hosts(sources: list[Source], os_release: dict[str, str], expected: list[Source]) -> None:
     assert sources_for_hosts(sources, os_release) == expected
+
+
+@pytest.mark.parametrize(
+    ("sources", "os_release", "expected"),
+    [
+        pytest.param(
+            [
+                Source(SECURITY, "bookworm-security", ("main",)),
+                Source(MIRROR, "bookworm", ("main", "contrib")),
+                Source(MIRROR, "bookworm-updates", ("main",)),
+            ],
+            BOOKWORM,
+            Source(MIRROR, "bookworm-backports", ("main",)),
+            id="where-the-release-is-from",
+        ),
+        pytest.param([Source(MIRROR, "bookworm", ("contrib",))], BOOKWORM, None, id="no-main"),
+        pytest.param([Source(MIRROR, "stable", ("main",))], BOOKWORM, None, id="by-another-name"),
+        pytest.param([Source(MIRROR, "sid", ("main",))], {"ID": "debian"}, None, id="no-codename"),
+        pytest.param(
+            [Source(MIRROR, "noble", ("main",))], {"ID": "ubuntu", "VERSION_CODENAME": "noble"}, None, id="ubuntu"
+        ),
+    ],
+)
+def test_backports(sources: list[Source], os_release: dict[str, str], expected: Source | None) -> None:
+    assert backports(sources, os_release) == expected
 
 
 def test_a_machine_is_read_from_all_of_its_files(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def _build(wanted: image.Recipe, kept: DiskImage, cache: Path, say: Say) -> None
         say("  disk")
         image.run_logged([str(RECIPE / "disk.sh"), str(work / "root"), str(work / "disk.raw")], work / "disk.log", say)
         say("  GRUB")
-        _seal(work, qemu.accelerator(work / "root.vmlinuz", cache, say))
+        _seal(work, qemu.accelerated(work / "root.vmlinuz", cache, say))
         convert = ["qemu-img", "convert", "-f", "raw", "-O", "qcow2", str(work / "disk.raw"), str(work / "disk.qcow2")]
         subprocess.run([*_os_packages.as_root(), *convert], check=True)
         (work / "root.vmlinuz").rename(kept.kernel)
@@ -105,15 +105,15 @@ def _build(wanted: image.Recipe, kept: DiskImage, cache: Path, say: Say) -> None
         image.remove_tree(work)
 
 
-def _seal(work: Path, accelerated: tuple[str, ...]) -> None:
+def _seal(work: Path, program: tuple[str, ...]) -> None:
     """Start the new disk once, with what is in it: it installs GRUB and switches itself off."""
     kernel = ["-kernel", str(work / "root.vmlinuz"), "-initrd", str(work / "root.initrd")]
     line = "root=/dev/vda3 rw console=ttyS0 quiet mitigations=off init=/usr/local/sbin/gpulab-seal"
     disk = ["-drive", f"file={work / 'disk.raw'},format=raw,if=virtio,cache=unsafe"]
     log = work / "seal.log"
-    machine = ["-machine", "q35", *accelerated, "-smp", "2", "-m", "1024", "-nodefaults", "-display", "none"]
+    machine = ["-machine", "q35", "-smp", "2", "-m", "1024", "-nodefaults", "-display", "none"]
     ends = ["-serial", f"file:{log}", "-no-reboot"]
-    command = [*_os_packages.as_root(), "timeout", str(SEAL_SECONDS), qemu.PROGRAM, *machine, *kernel]
+    command = [*_os_packages.as_root(), "timeout", str(SEAL_SECONDS), *program, *machine, *kernel]
     outcome = subprocess.run([*command, "-append", line, *disk, *ends], check=False, text=True, capture_output=True)
     said = log.read_text(errors="replace") if log.exists() else outcome.stderr
     if _SEALED not in said:

@@ -106,8 +106,8 @@ class Fleet:
             "pip.conf": hosts.pip_configuration(self.depot_url),
             "resolv.conf": f"nameserver {qemu.Network(self.address).nameserver}\n",
         }
-        accelerated = qemu.accelerator(disk_image.kernel_of(found.image), _paths.cache_directory(), self.say)
-        machine.switch_on(found, accelerated, qemu.Network(self.address), seeds)
+        program = qemu.accelerated(disk_image.kernel_of(found.image), _paths.cache_directory(), self.say)
+        machine.switch_on(found, program, qemu.Network(self.address), seeds)
 
     def reinstall(self, host: str, *, bare: bool = False) -> Start:
         """Give a machine an empty disk, as a new installation does: new host key; firmware's memory and port stay.

@@ -166,7 +166,7 @@ def new_disk(machine: Machine) -> None:
     new.replace(machine.directory / DISK)
 
 
-def switch_on(machine: Machine, accelerated: tuple[str, ...], network: qemu.Network, seeds: Mapping[str, str]) -> None:
+def switch_on(machine: Machine, program: tuple[str, ...], network: qemu.Network, seeds: Mapping[str, str]) -> None:
     """Start QEMU, with the files that the machine takes over when it starts."""
     directory = machine.directory
     (directory / "seed").mkdir(exist_ok=True)
@@ -174,7 +174,7 @@ def switch_on(machine: Machine, accelerated: tuple[str, ...], network: qemu.Netw
         (directory / "seed" / name).write_text(text)
     flash = firmware.flash() if machine.spec.secure_boot else None
     memory = machine.spec.memory_mib
-    command = qemu.command(accelerated, network, machine.port, memory_mib=memory, firmware=flash, seeds=seeds)
+    command = qemu.command(program, network, machine.port, memory_mib=memory, firmware=flash, seeds=seeds)
     with (directory / "qemu.log").open("ab") as log:
         child = subprocess.Popen(
             command, cwd=directory, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from gpulab import _os_packages
 from gpulab.lab import ssh
+from gpulab.lab.vms import emulator
 
 if t.TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,38 +33,47 @@ REQUIREMENTS = (
 TRANSLATIONS, UNDER_FIRMWARE = "tb-size=512", "tb-size=128"
 TCG = ("-accel", f"tcg,thread=multi,{TRANSLATIONS}", "-cpu", "max,-erms,-fsrm,-la57")
 KVM = ("-accel", "kvm", "-cpu", "host")
-PROBE_SECONDS = 30
+PROBE_SECONDS = 60
 _KERNEL_RAN = "Kernel panic - not syncing: VFS: Unable to mount root fs"
 
 
-def accelerator(kernel: Path, cache: Path, say: Callable[[str], None]) -> tuple[str, ...]:
-    """Return QEMU's arguments for the processor. The answer is kept until this machine's kernel or its QEMU change.
+def accelerated(kernel: Path, cache: Path, say: Callable[[str], None]) -> tuple[str, ...]:
+    """Return how a QEMU's argument vector begins here: the program and its arguments for the processor.
 
-    That /dev/kvm can be opened says nothing: nested virtualization may hang once the guest leaves real mode. So
-    `kernel`, a Linux, is started.
+    `kernel` is a Linux by which is tried what cannot be told otherwise.
+    """
+    if _kvm_works(kernel, cache, say):
+        return PROGRAM, *KVM
+    return emulator.quick(PROGRAM, cache, lambda program: starts_linux((program, *TCG), kernel), say), *TCG
+
+
+def _kvm_works(kernel: Path, cache: Path, say: Callable[[str], None]) -> bool:
+    """Tell whether a kernel starts with KVM. The answer is kept until this machine's kernel or its QEMU change.
+
+    That /dev/kvm can be opened says nothing: nested virtualization may hang once the guest leaves real mode.
     """
     if not DEVICE.exists():
-        return TCG
+        return False
     version = subprocess.run([PROGRAM, "--version"], check=True, text=True, capture_output=True).stdout.split("\n")[0]
     kept, asked = cache / "kvm.json", {"kernel": platform.release(), "qemu": version}
     try:
         noted = json.loads(kept.read_text())
         if {key: noted[key] for key in asked} == asked:
-            return KVM if noted["works"] else TCG
+            return bool(noted["works"])
     except (FileNotFoundError, ValueError, KeyError):
         pass
-    works = starts_linux(KVM, kernel)
+    works = starts_linux((PROGRAM, *KVM), kernel)
     say("KVM works here." if works else "KVM does not start a kernel here: QEMU emulates, which is much slower.")
     kept.parent.mkdir(parents=True, exist_ok=True)
     kept.write_text(json.dumps({**asked, "works": works}) + "\n")
-    return KVM if works else TCG
+    return works
 
 
-def starts_linux(accelerated: tuple[str, ...], kernel: Path) -> bool:
+def starts_linux(program: tuple[str, ...], kernel: Path) -> bool:
     """Tell whether a kernel soon gets as far as looking for its root file system; it finds none and ends."""
     line = "console=ttyS0 quiet panic=-1"
     machine = ["-m", "256", "-nodefaults", "-display", "none", "-no-reboot", "-serial", "stdio"]
-    command = [PROGRAM, *accelerated, *machine, "-kernel", str(kernel), "-append", line]
+    command = [*program, *machine, "-kernel", str(kernel), "-append", line]
     try:
         outcome = subprocess.run(
             command, check=False, capture_output=True, timeout=PROBE_SECONDS, stdin=subprocess.DEVNULL
@@ -125,7 +135,7 @@ def processors() -> int:
 
 
 def command(
-    accelerated: tuple[str, ...],
+    program: tuple[str, ...],
     network: Network,
     port: int,
     *,
@@ -133,18 +143,18 @@ def command(
     firmware: Firmware | None,
     seeds: t.Iterable[str],
 ) -> list[str]:
-    """Return QEMU's argument vector; files are named relative to the machine's directory, where it has to be started.
+    """Return the argument vector of `program`, which is what `accelerated` returns.
 
-    The disk ignores the guest's flushes towards this machine's disk only: what the guest has flushed survives QEMU's
-    death, which is the power cut of the lab.
+    Files are named relative to the machine's directory, where it has to be started. The disk ignores the guest's
+    flushes towards this machine's disk only: what it has flushed survives QEMU's death, the power cut of the lab.
     """
     machine = "q35,smm=on" if firmware else "q35"
     # OVMF unpacks itself byte by byte over what ran before, and each byte costs a look at every translation of its
     # page. With 600,000 of them a restart took more than ten minutes, so fewer are kept.
-    accelerated = tuple(word.replace(TRANSLATIONS, UNDER_FIRMWARE) if firmware else word for word in accelerated)
+    program = tuple(word.replace(TRANSLATIONS, UNDER_FIRMWARE) if firmware else word for word in program)
     console = "socket,id=console,path=console.sock,server=on,wait=off,logfile=console.log,logappend=on"
     return [
-        PROGRAM, "-machine", machine, *accelerated, "-smp", str(processors()), "-m", str(memory_mib),
+        *program, "-machine", machine, "-smp", str(processors()), "-m", str(memory_mib),
         "-nodefaults", "-display", "none", "-vga", "none", "-device", "virtio-rng-pci",
         *(firmware.arguments() if firmware else ()),
         "-drive", "file=disk.qcow2,format=qcow2,if=virtio,cache=unsafe,discard=unmap",
@@ -156,4 +166,4 @@ def command(
     ]  # fmt: skip
 
 
-__all__ = ["KVM", "REQUIREMENTS", "TCG", "Firmware", "Network", "accelerator", "command", "processors", "starts_linux"]
+__all__ = ["KVM", "REQUIREMENTS", "TCG", "Firmware", "Network", "accelerated", "command", "processors", "starts_linux"]

@@ -15,7 +15,7 @@ NETWORK = qemu.Network("10.88.0.1")
 
 
 def command(firmware: qemu.Firmware | None = None) -> list[str]:
-    return qemu.command(qemu.TCG, NETWORK, 2222, memory_mib=1024, firmware=firmware, seeds=("hostname",))
+    return qemu.command(("qemu", *qemu.TCG), NETWORK, 2222, memory_mib=1024, firmware=firmware, seeds=("hostname",))
 
 
 @pytest.mark.parametrize(
@@ -77,21 +77,25 @@ def test_kvm_is_used_where_a_kernel_starts_with_it_and_asked_once(
 ) -> None:
     """QEMU is a few lines of shell here."""
     program = tmp_path / qemu.PROGRAM
-    program.write_text(f'#!/bin/sh\n[ "$1" != --version ] || exec echo QEMU 1\necho started >> {tmp_path}/log\n{kvm}\n')
+    told = '[ "$1" != --version ] || exec echo QEMU emulator version 10.0.2'
+    program.write_text(f"#!/bin/sh\n{told}\necho started >> {tmp_path}/log\n{kvm}\n")
     program.chmod(0o755)
     (tmp_path / "kvm").touch()
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     monkeypatch.setattr(qemu, "DEVICE", tmp_path / "kvm")
     monkeypatch.setattr(qemu, "PROBE_SECONDS", 1)
     said: list[str] = []
-    wanted = qemu.KVM if starts else qemu.TCG
-    assert qemu.accelerator(tmp_path / "vmlinuz", tmp_path / "cache", said.append) == wanted
-    assert qemu.accelerator(tmp_path / "vmlinuz", tmp_path / "cache", said.append) == wanted
+    wanted = (qemu.PROGRAM, *(qemu.KVM if starts else qemu.TCG))
+    assert qemu.accelerated(tmp_path / "vmlinuz", tmp_path / "cache", said.append) == wanted
+    assert qemu.accelerated(tmp_path / "vmlinuz", tmp_path / "cache", said.append) == wanted
     assert len(said) == 1
     assert (tmp_path / "log").read_text() == "started\n"
 
 
 def test_without_the_device_nothing_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / qemu.PROGRAM
+    program.write_text('#!/bin/sh\n[ "$1" = --version ] && exec echo QEMU emulator version 11.1.0\nexit 1\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     monkeypatch.setattr(qemu, "DEVICE", tmp_path / "kvm")
-    monkeypatch.setattr(qemu, "PROGRAM", "there-is-none")
-    assert qemu.accelerator(tmp_path / "vmlinuz", tmp_path, print) == qemu.TCG
+    assert qemu.accelerated(tmp_path / "vmlinuz", tmp_path, print) == (qemu.PROGRAM, *qemu.TCG)
