@@ -13,8 +13,8 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 _RECONNECT_S = 8.0
-_ASKED_S, _ASKED_AT_MOST_S = 10.0, 60.0  # how long a call waits for the end of a job before it tells how far it is
-_PATIENCE = 9  # a call waits so many times what it costs by itself: its start takes a slow host seconds of computing
+_ASKED_S, _ASKED_AT_MOST_S = 10.0, 180.0  # how long a call waits for the end of a job before it tells how far it is
+_PATIENCE = 20  # a call waits so many times what it costs by itself: its start takes a slow host seconds of computing
 _FIRST_ANSWER_S = 1.0  # a job is known by its name soon after its start, so that a connection may be lost from then on
 
 display = Display()

@@ -84,7 +84,7 @@ def test_a_running_job_is_asked_for_by_its_name_and_shown_once_per_news(said: li
 
 
 @pytest.mark.parametrize(
-    ("cost", "waited"), [(0.5, [10.0, 10.0, 10.0]), (3.0, [10.0, 27.0, 27.0]), (20.0, [10.0, 60.0, 60.0])]
+    ("cost", "waited"), [(0.5, [10.0, 10.0, 10.0]), (3.0, [10.0, 60.0, 60.0]), (20.0, [10.0, 180.0, 180.0])]
 )
 def test_a_host_that_a_call_costs_seconds_is_asked_less_often(
     said: list[str], monkeypatch: pytest.MonkeyPatch, cost: float, waited: list[float]
