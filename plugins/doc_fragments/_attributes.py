@@ -46,7 +46,7 @@ options:
   wait_seconds:
     description: >-
       Seconds that one call waits for the job before it answers that the job is still running. Where a call takes long
-      by itself, the action plugin of the same name has the next one wait for up to a minute.
+      by itself, the action plugin of the same name has the next one wait for up to three minutes.
     type: float
     default: 10.0
 attributes:
