@@ -94,8 +94,10 @@ def test_kvm_is_used_where_a_kernel_starts_with_it_and_asked_once(
 
 def test_without_the_device_nothing_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = tmp_path / qemu.PROGRAM
-    program.write_text('#!/bin/sh\n[ "$1" = --version ] && exec echo QEMU emulator version 11.1.0\nexit 1\n')
+    told = '[ "$1" != --version ] || exec echo QEMU emulator version 11.1.0'
+    program.write_text(f"#!/bin/sh\n{told}\necho started >> {tmp_path}/log\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     monkeypatch.setattr(qemu, "DEVICE", tmp_path / "kvm")
     assert qemu.accelerated(tmp_path / "vmlinuz", tmp_path, print) == (qemu.PROGRAM, *qemu.TCG)
+    assert not (tmp_path / "log").exists()
