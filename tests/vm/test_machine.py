@@ -44,12 +44,11 @@ def test_it_runs_its_own_kernel_and_says_so(lab: Lab, machine: LabHost) -> None:
 def test_what_emulates_it_is_quick_where_debian_has_such_a_qemu(lab: Lab, machine: LabHost) -> None:
     process = depot_process.load(lab.fleet.machine(machine.name).directory)
     assert process
-    directory = Path(f"/proc/{process.pid}")
-    major = int(emulator.version_of(str((directory / "exe").readlink())).partition(".")[0])
-    sources, os_release = mirror.read_machine_sources(Path("/")), Path("/etc/os-release").read_text()
-    elsewhere = mirror.backports(sources, mirror.parse_os_release(os_release))
+    root, directory = Path("/"), Path(f"/proc/{process.pid}")
+    version = emulator.version_of(str((directory / "exe").readlink()))
+    elsewhere = mirror.backports(mirror.read_machine_sources(root), mirror.read_os_release(root))
     emulated = b"kvm" not in (directory / "cmdline").read_bytes().split(b"\0")
-    assert major >= emulator.QUICK or not (emulated and elsewhere)
+    assert emulator.is_quick(version) or not (emulated and elsewhere)
 
 
 @pytest.mark.quick_vm

@@ -27,7 +27,7 @@ REQUIREMENTS = (
     _os_packages.Requirement("debootstrap", ("debootstrap",), "makes the hosts' Debian from packages"),
     _os_packages.Requirement(
         "debian-archive-keyring",
-        ("/usr/share/keyrings/debian-archive-keyring.gpg",),
+        (mirror.KEYRING,),
         "checks those packages' signatures",
     ),
 )
@@ -61,8 +61,7 @@ class Recipe:
 
 def recipe(root: Path = Path("/")) -> Recipe:
     """Return the recipe for this machine."""
-    os_release = mirror.parse_os_release((root / "etc/os-release").read_text())
-    sources = mirror.sources_for_hosts(mirror.read_machine_sources(root), os_release)
+    sources = mirror.sources_for_hosts(mirror.read_machine_sources(root), mirror.read_os_release(root))
     files = tuple((path.name, path.read_bytes()) for path in sorted(RECIPE.iterdir()) if path.is_file())
     return Recipe(mirror.sources_list(sources), sources[0].uri if sources else "", files)
 

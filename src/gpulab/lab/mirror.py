@@ -18,6 +18,7 @@ if t.TYPE_CHECKING:
     from pathlib import Path
 
 SUITE = "bookworm"
+KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 POCKETS = ("", "-updates", "-security")
 _ONE_LINE = re.compile(r"^deb\s+(?:\[[^\]]*\]\s+)?(?P<uri>\S+)\s+(?P<suite>\S+)\s+(?P<components>.+?)\s*(?:#.*)?$")
 
@@ -106,6 +107,11 @@ def read_machine_sources(root: Path) -> list[Source]:
     return sources
 
 
+def read_os_release(root: Path) -> dict[str, str]:
+    """Return the fields of the os-release below `root` (/ on the machine itself)."""
+    return parse_os_release((root / "etc/os-release").read_text())
+
+
 def parse_os_release(text: str) -> dict[str, str]:
     """Return the fields of os-release(5), without their quotes."""
     pairs = (line.partition("=") for line in text.splitlines() if "=" in line and not line.startswith("#"))
@@ -118,6 +124,7 @@ def sources_list(sources: Iterable[Source]) -> str:
 
 
 __all__ = [
+    "KEYRING",
     "SUITE",
     "Source",
     "backports",
@@ -125,6 +132,7 @@ __all__ = [
     "parse_one_line",
     "parse_os_release",
     "read_machine_sources",
+    "read_os_release",
     "sources_for_hosts",
     "sources_list",
 ]

@@ -60,8 +60,7 @@ def headers_of(disk: Path) -> Path:
 
 def recipe(flavour: Flavour, root: Path = Path("/")) -> image.Recipe:
     """Return the recipe of a flavour's image for this machine."""
-    os_release = mirror.parse_os_release((root / "etc/os-release").read_text())
-    sources = mirror.sources_for_hosts(mirror.read_machine_sources(root), os_release)
+    sources = mirror.sources_for_hosts(mirror.read_machine_sources(root), mirror.read_os_release(root))
     paths = [path for path in sorted(RECIPE.rglob("*")) if path.is_file()]
     files = [(str(path.relative_to(RECIPE)), path.read_bytes()) for path in paths]
     parts = (("flavour", flavour.encode()), *files)

@@ -26,7 +26,6 @@ if t.TYPE_CHECKING:
 
 QUICK = 10
 PACKAGES = ("qemu-system-x86", "qemu-system-common", "qemu-system-data", "seabios")
-KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 RETRY_S = 24 * 3600
 _STEP_S = 300
 
@@ -37,7 +36,7 @@ def quick(program: str, cache: Path, works: Callable[[str], bool], say: Callable
     Where none is to be had, says why, and asks again after a day.
     """
     version = version_of(program)
-    if _major(version) >= QUICK:
+    if is_quick(version):
         return program
     kept = cache / "qemu"
     own = kept / "usr/bin" / Path(program).name
@@ -69,14 +68,15 @@ def version_of(program: str) -> str:
     return found[1] if found else ""
 
 
-def _major(version: str) -> int:
-    return int(version.partition(".")[0] or 0)
+def is_quick(version: str) -> bool:
+    """Tell whether a QEMU of this version emulates as quickly as there is one."""
+    return int(version.partition(".")[0] or 0) >= QUICK
 
 
 def _fetch(kept: Path, program: Path, works: Callable[[str], bool], say: Callable[[str], None]) -> str:
     """Have a quick QEMU at `kept`; return why there is none. It is made under another name: half of one is not used."""
-    os_release = mirror.parse_os_release(Path("/etc/os-release").read_text())
-    source = mirror.backports(mirror.read_machine_sources(Path("/")), os_release)
+    machine = Path("/")
+    source = mirror.backports(mirror.read_machine_sources(machine), mirror.read_os_release(machine))
     if source is None:
         return "it is looked for in the backports of a Debian release only."
     with tempfile.TemporaryDirectory(prefix="qemu-", dir=kept.parent) as name:
@@ -88,7 +88,7 @@ def _fetch(kept: Path, program: Path, works: Callable[[str], bool], say: Callabl
         except (OSError, subprocess.SubprocessError) as error:
             said = getattr(error, "stderr", None) or str(error)
             return f"{source.suite} brought none ({said.strip()[-300:]})."
-        if _major(version) < QUICK:
+        if not is_quick(version):
             return f"{source.suite} has {version}."
         if not works(str(work / "root" / program)):
             return f"{version} of {source.suite} starts no kernel here."
@@ -103,7 +103,7 @@ def _unpack(source: mirror.Source, work: Path) -> None:
     (work / "lists/partial").mkdir(parents=True)
     (work / "cache/archives/partial").mkdir(parents=True)
     (work / "debs").mkdir()
-    line = f"deb [signed-by={KEYRING}] {source.uri} {source.suite} {' '.join(source.components)}\n"
+    line = f"deb [signed-by={mirror.KEYRING}] {source.uri} {source.suite} {' '.join(source.components)}\n"
     (work / "sources.list").write_text(line)
     settings = {
         "Dir::Etc::sourcelist": work / "sources.list",
@@ -129,4 +129,4 @@ def _run(command: list[str], directory: Path) -> None:
     )
 
 
-__all__ = ["PACKAGES", "QUICK", "quick", "version_of"]
+__all__ = ["PACKAGES", "QUICK", "is_quick", "quick", "version_of"]

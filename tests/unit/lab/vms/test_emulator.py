@@ -94,7 +94,7 @@ def test_the_one_of_the_backports_is_fetched_once_and_nothing_else_of_apt_is_tou
                             "  QEMU 10.0.2"]  # fmt: skip
     update, source, download, _ = machine.log.read_text().splitlines()
     assert update.endswith(" update")
-    assert source == f"deb [signed-by={emulator.KEYRING}] {BACKPORTS.uri} bookworm-backports main"
+    assert source == f"deb [signed-by={mirror.KEYRING}] {BACKPORTS.uri} bookworm-backports main"
     assert download.endswith(" ".join(f"{package}/bookworm-backports" for package in emulator.PACKAGES))
     for command in (update, download):
         assert "Dir::Etc::sourceparts=/dev/null" in command
