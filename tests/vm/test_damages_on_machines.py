@@ -96,7 +96,7 @@ echo 'obj-m := nova_core.o' > Makefile
 make -C /lib/modules/KERNEL/build M=$PWD modules > /dev/null
 install -D -t /lib/modules/KERNEL/kernel/drivers/gpu/nova-core nova_core.ko
 depmod KERNEL
-sed -i 's/\\<nouveau$/nova_core/; s/\\<nouveau ||/nova_core ||/' $(grep -l nouveau -r /etc/initramfs-tools)
+sed -i '/^#/!s/\\<nouveau\\>/nova_core/' $(grep -l nouveau -r /etc/initramfs-tools)
 sed -i '/nouveau/d' /etc/systemd/system/gpulab-lab-card.service
 rm /etc/modprobe.d/50-gpulab-nvidia.conf
 update-initramfs -u -k KERNEL"""
