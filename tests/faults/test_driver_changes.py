@@ -292,29 +292,10 @@ def test_a_first_driver_that_fails_leaves_none_and_says_so(driven: Driven) -> No
     assert (again.failure, again.rest) == ("", [])
 
 
-# A machine of its own in its first or second boot: it has a card, runs the image's kernel and has a driver loaded,
-# which a program uses. What a card and a kernel would do after that takes a virtual machine.
-RUNNING = """rm -f /run/systemd/container
-mkdir -p /root/proc
-echo KERNEL > /root/proc/osrelease
-echo 00000000-0000-0000-0000-00000000000BOOT > /root/proc/boot_id
-echo "1 (init) S $(seq -s ' ' 50)" > /root/proc/stat
-mount --bind /root/proc/stat /proc/1/stat
-mount --bind /root/proc/osrelease /proc/sys/kernel/osrelease
-mount --bind /root/proc/boot_id /proc/sys/kernel/random/boot_id
-mount -t tmpfs tmpfs /proc/driver
-mkdir /proc/driver/nvidia
-echo 'NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  LOADED  Release Build' > /proc/driver/nvidia/version
-touch /dev/nvidia0
-sleep 600 3< /dev/nvidia0 > /dev/null 2>&1 &
-"""
-
-
 @pytest.mark.whole
 def test_a_restart_that_does_not_bring_the_new_driver_is_answered_once(driven: Driven) -> None:
-    host = driven.host()
-    host.plug_in(driver="nvidia")
-    boots = [RUNNING.replace("KERNEL", driven.layers.kernel).replace("LOADED", OLD).replace("BOOT", n) for n in "12"]
+    host = driven.layers.host(driven.below, driver="nvidia")
+    boots = [driven.layers.boot(number, OLD) for number in (1, 2)]
     assert "sleep (pid" in driven.ask(host, NEW, prepare=boots[0]).failure
     done = driven.ask(host, NEW, prepare=boots[0], allow_running=True)
     assert (done.failure, done.rest, done.actions[-1]) == ("", [], "commit")

@@ -6,7 +6,8 @@
 Every change that an undisturbed run makes, those of a way back among them, is killed at its start, in its middle and at
 its end (a new step is covered by itself). That takes too long for every run of the suite, which has three kills in one
 way back. What is compared is every file of the host: path, kind, mode, owner, target and content; and what the host's
-account says. A kill is SIGKILL of everything that runs on the host.
+account says. A kill is SIGKILL of everything that runs on the host. The run after it is the playbook's, which begins
+with the driver, also where what was killed looked after a driver that had waited for a restart.
 """
 
 from __future__ import annotations
@@ -58,15 +59,53 @@ printf 'Package: linux-headers-lab\\nVersion: 1\\nArchitecture: all\\nMaintainer
 Description: x\\n' > linux-headers-lab/DEBIAN/control
 dpkg-deb -b linux-headers-lab > /dev/null
 dpkg --unpack linux-headers-lab.deb > /dev/null"""
-SCENARIOS: dict[str, tuple[bool, str, dict[str, t.Any]]] = {
-    "upgrade": (True, "", {"version": NEW}),
-    "way-back": (True, REFUSING, {"version": NEW}),
-    "first": (False, "", {"version": OLD}),
-    "takeover": (False, MIXED, {"version": OLD}),
-    "repair": (True, DAMAGED, {"version": OLD}),
-    "removal": (True, "", {"version": OLD, "state": "absent"}),
-    "signing": (True, OTHER_PAIR, {"version": OLD, "signing_key": PAIR[0], "signing_certificate": PAIR[1]}),
-}  # fmt: skip
+# A stand-in of nvidia-ctk: it names a library of the loaded driver, in a file that takes the place of the former one as
+# that of CDI's own writer does (container-device-interface, pkg/cdi/producer/writer.go); and a kernel that takes every
+# module.
+SPECIFICATION = "/etc/cdi/nvidia.yaml"
+WITH_CONTAINERS = f"""mkdir /etc/cdi
+printf 'kind: nvidia.com/gpu\\nhostPath: {LIB}/libcuda.so.{OLD}\\n' > {SPECIFICATION}
+cat > /usr/bin/nvidia-ctk << 'END'
+#!/bin/sh
+[ "$1 $2 $3" = 'cdi generate --output={SPECIFICATION}' ] || exit 2
+loaded=$(grep -oE '[0-9]+[.][0-9]+[.][0-9]+' /proc/driver/nvidia/version)
+new=$(mktemp /etc/cdi/spec.XXXX.tmp)
+echo 'kind: nvidia.com/gpu' > $new
+sleep 0.4
+echo "hostPath: {LIB}/libcuda.so.$loaded" >> $new
+chmod 0644 $new && mv $new {SPECIFICATION}
+END
+chmod 0755 /usr/bin/nvidia-ctk
+ln -sf /usr/bin/true /usr/sbin/modprobe"""
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What is asked of which host.
+
+    With ``loaded`` the change was made before a restart that has brought that driver, and the run after it is killed:
+    the playbook's, or with ``settled`` what ``host_restart`` asks for.
+    """
+
+    asked: dict[str, t.Any]
+    driven: bool = True
+    prepare: str = ""
+    loaded: str = ""
+    settled: bool = False
+
+
+SCENARIOS = {
+    "upgrade": Scenario({"version": NEW}),
+    "way-back": Scenario({"version": NEW}, prepare=REFUSING),
+    "first": Scenario({"version": OLD}, driven=False),
+    "takeover": Scenario({"version": OLD}, driven=False, prepare=MIXED),
+    "repair": Scenario({"version": OLD}, prepare=DAMAGED),
+    "removal": Scenario({"version": OLD, "state": "absent"}),
+    "signing": Scenario({"version": OLD, "signing_key": PAIR[0], "signing_certificate": PAIR[1]}, prepare=OTHER_PAIR),
+    "way-back-after-a-restart": Scenario({"version": NEW}, loaded=OLD, settled=True),
+    "containers": Scenario({"version": NEW}, prepare=WITH_CONTAINERS, loaded=NEW),
+}
+WAYS_BACK = ("way-back", "way-back-after-a-restart")
 
 
 @dataclass(frozen=True)
@@ -75,21 +114,25 @@ class Undisturbed:
 
     layers: DriverLayers
     below: list[Path]
-    secure_boot: bool
-    params: dict[str, t.Any]
+    hardware: dict[str, t.Any]
+    boot: str
+    asked: dict[str, t.Any]
+    playbook: dict[str, t.Any]
     done: Change
     tree: dict[str, str]
     account: tuple[t.Any, ...]
 
     def killed_and_run_again(self, *kills: Kill) -> list[str]:
         """Return what differs after runs that were killed, each in a change, and one that was not."""
-        host = self.layers.host(self.below, secure_boot=self.secure_boot)
+        host = self.layers.host(self.below, **self.hardware)
         for kill in kills:
-            killed = self.layers.change(host, kill, **self.params)
+            killed = self.layers.change(host, kill, prepare=self.boot, **self.asked)
             if killed.outcome.rc == 0:
                 return [f"it was not killed: {kill}"]
-        again = self.layers.change(host, **self.params)
-        found = [again.failure] if again.failure != self.done.failure else []
+        again = self.layers.change(host, prepare=self.boot, **self.playbook)
+        # A driver that was put back after its restart, to the end, is not tried again.
+        held_back = self.asked != self.playbook and "set gpu_driver_retry" in again.failure
+        found = [] if held_back or again.failure == self.done.failure else [f"it failed: {again.failure}"]
         account = summary(self.layers, host)
         found += [f"account: {account}"] if account != self.account else []
         return [*found, *again.rest, *differences(self.tree, self.layers.tree(host))]
@@ -120,17 +163,26 @@ def stock() -> Iterator[tuple[DriverLayers, list[Path], list[Path]]]:
 def undisturbed(stock: tuple[DriverLayers, list[Path], list[Path]], name: str) -> Undisturbed:
     """Make the change of a scenario without a kill."""
     layers, bare, driven = stock
-    has_driver, prepare, asked = SCENARIOS[name]
-    params = {**asked, "release": layers.release(asked["version"])}
-    del params["version"]
-    below = driven if has_driver else bare
-    below = layers.prepare(prepare, below) if prepare else below
-    secure_boot = "signing_key" in asked
-    host = layers.host(below, secure_boot=secure_boot)
-    done = layers.change(host, **params)
+    scenario = SCENARIOS[name]
+    playbook = {**scenario.asked, "release": layers.release(scenario.asked["version"])}
+    del playbook["version"]
+    below = driven if scenario.driven else bare
+    below = layers.prepare(scenario.prepare, below) if scenario.prepare else below
+    hardware: dict[str, t.Any] = {"secure_boot": "signing_key" in playbook}
+    boot = ""
+    if scenario.loaded:
+        hardware, playbook = {"driver": "nvidia"}, {**playbook, "allow_running": True}
+        host = layers.host(below, **hardware)
+        installed = layers.change(host, prepare=layers.boot(1, OLD), **playbook)
+        assert (installed.failure, installed.rest, layers.account(host)["phase"]) == ("", [], "installed")
+        below, boot = host.layers, layers.boot(2, scenario.loaded)
+    asked = {**playbook, "state": "settled"} if scenario.settled else playbook
+    host = layers.host(below, **hardware)
+    done = layers.change(host, prepare=boot, **asked)
     assert done.rest == []
-    assert ("was put back" in done.failure) == (name == "way-back"), done.failure
-    return Undisturbed(layers, below, secure_boot, params, done, layers.tree(host), summary(layers, host))
+    assert ("was put back" in done.failure) == (name in WAYS_BACK), done.failure
+    account = summary(layers, host)
+    return Undisturbed(layers, below, hardware, boot, asked, playbook, done, layers.tree(host), account)
 
 
 ROUNDS = [
@@ -145,7 +197,7 @@ def test_a_change_that_is_killed_anywhere_ends_like_an_undisturbed_one(
     stock: tuple[DriverLayers, list[Path], list[Path]], name: str, number: int, subtests: pytest.Subtests
 ) -> None:
     whole = undisturbed(stock, name)
-    assert len(whole.done.made) > len(MOMENTS)
+    assert whole.done.made
     for at, (action, seconds) in enumerate(whole.done.made):
         moment = MOMENTS[(at + number) % len(MOMENTS)]  # three rounds have every moment of every change
         after = {"start": 0.0, "middle": max(seconds / 2, 0.001), "end": 3600.0}[moment]

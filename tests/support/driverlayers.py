@@ -59,6 +59,22 @@ openssl req -new -x509 -nodes -days 36500 -subj "/CN=DKMS module signing key" -n
   -keyout /var/lib/dkms/mok.key -outform DER -out /var/lib/dkms/mok.pub 2> /dev/null
 apt-get -q remove --yes dkms > /dev/null
 """
+# A machine of its own in its first or second boot: it has a card, runs the image's kernel and has a driver loaded,
+# which a program uses. What a card and a kernel would do after that takes a virtual machine.
+_RUNNING = """rm -f /run/systemd/container
+mkdir -p /root/proc
+echo KERNEL > /root/proc/osrelease
+echo 00000000-0000-0000-0000-00000000000BOOT > /root/proc/boot_id
+echo "1 (init) S $(seq -s ' ' 50)" > /root/proc/stat
+mount --bind /root/proc/stat /proc/1/stat
+mount --bind /root/proc/osrelease /proc/sys/kernel/osrelease
+mount --bind /root/proc/boot_id /proc/sys/kernel/random/boot_id
+mount -t tmpfs tmpfs /proc/driver
+mkdir /proc/driver/nvidia
+echo 'NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  LOADED  Release Build' > /proc/driver/nvidia/version
+touch /dev/nvidia0
+sleep 600 3< /dev/nvidia0 > /dev/null 2>&1 &
+"""
 REFUSING = refusing(NEW)
 # Their content differs from run to run and says nothing: notes of the linker and of dpkg, times inside an initramfs,
 # the list of directories that every run of the installer writes anew, and subuid and subgid, which userdel writes as
@@ -69,9 +85,10 @@ _NO_CONTENT = re.compile(
     r"|/boot/initrd\.img-.*|/var/lib/nvidia/dirs|/var/lib/dkms/.*/make\.log|/var/lib/gpulab/driver/transaction\.json"
 )
 # dpkg's notes of work that was cut off are part of its database until it next writes; the plan sees that nothing waits.
+# Nothing reads what a writer of CDI specifications leaves when it is killed.
 _NOT_COMPARED = re.compile(
     r"/var/log/(apt|dpkg|nvidia|alternatives)\S*|/var/lib/dkms/nvidia/[^/]+/build.*"
-    r"|/var/lib/dpkg/(status-new|updates/\d+)"
+    r"|/var/lib/dpkg/(status-new|updates/\d+)|/etc/cdi/spec\.[^/]+\.tmp"
 )
 
 
@@ -119,11 +136,14 @@ class DriverLayers:
         return {"version": version, "flavour": "open", "file": run.name, "size": run.stat().st_size, "sha256": digest,
                 "sources": [f"/{STOCK}/{run.name}"], "standin": True, **changes}  # fmt: skip
 
-    def host(self, below: t.Sequence[Path] = (), *, secure_boot: bool = False) -> DriverHost:
-        """Return a host that starts from these layers; that its firmware enforces signatures is only said."""
+    def host(self, below: t.Sequence[Path] = (), *, secure_boot: bool = False, driver: str = "") -> DriverHost:
+        """Return a host that starts from these layers; that its firmware enforces signatures is only said.
+
+        With the name of a driver it has a card of which that driver has taken hold.
+        """
         self._hosts += 1
         host = self.workshop.host(f"host-{self._hosts}", below)
-        host.plug_in(gpu=False, secure_boot=secure_boot)
+        host.plug_in(gpu=bool(driver), driver=driver, secure_boot=secure_boot)
         return host
 
     def prepare(self, script: str, below: t.Sequence[Path]) -> list[Path]:
@@ -137,6 +157,10 @@ class DriverLayers:
         host = self.host()
         self.sh(host, WORKSTATION.replace("KERNEL", self.kernel))
         return host
+
+    def boot(self, number: int, loaded: str) -> str:
+        """Return what makes a host seem a machine in its first or second boot that has a driver loaded."""
+        return _RUNNING.replace("KERNEL", self.kernel).replace("LOADED", loaded).replace("BOOT", str(number))
 
     def sh(self, host: DriverHost, script: str) -> str:
         """Run a script on a host and return what it prints."""
