@@ -84,8 +84,8 @@ class Scenario:
     """What is asked of which host.
 
     With ``loaded`` the change was made before a restart that has brought that driver, and the run after it is killed:
-    the playbook's, or with ``settled`` what ``host_restart`` asks for. ``about`` is a change that it
-    must make to be worth its name.
+    the playbook's, or with ``settled`` what ``host_restart`` asks for. ``about`` is a change that it must make to be
+    worth its name.
     """
 
     asked: dict[str, t.Any]
