@@ -60,7 +60,7 @@ Description: x\\n' > linux-headers-lab/DEBIAN/control
 dpkg-deb -b linux-headers-lab > /dev/null
 dpkg --unpack linux-headers-lab.deb > /dev/null"""
 # A stand-in of nvidia-ctk: it names a library of the loaded driver, in a file that takes the place of the former one as
-# that of CDI's own writer does (container-device-interface, pkg/cdi/producer/writer.go); and a kernel that takes every
+# that of CDI's own writer does (container-device-interface, pkg/cdi/producer/save.go); and a kernel that takes every
 # module.
 SPECIFICATION = "/etc/cdi/nvidia.yaml"
 WITH_CONTAINERS = f"""mkdir /etc/cdi
@@ -136,7 +136,7 @@ class Undisturbed:
         again = self.layers.change(host, prepare=self.boot, **self.playbook)
         # A driver that was put back after its restart, to the end, is not tried again.
         held_back = self.asked != self.playbook and "set gpu_driver_retry" in again.failure
-        found = [] if held_back or again.failure == self.done.failure else [f"it failed: {again.failure}"]
+        found = [] if held_back or again.failure == self.done.failure else [f"failure: {again.failure!r}"]
         account = summary(self.layers, host)
         found += [f"account: {account}"] if account != self.account else []
         return [*found, *again.rest, *differences(self.tree, self.layers.tree(host))]
@@ -202,6 +202,7 @@ def test_a_change_that_is_killed_anywhere_ends_like_an_undisturbed_one(
 ) -> None:
     whole = undisturbed(stock, name)
     assert SCENARIOS[name].about in whole.done.actions
+    assert len(whole.done.made) > len(MOMENTS) or name == "containers"
     for at, (action, seconds) in enumerate(whole.done.made):
         moment = MOMENTS[(at + number) % len(MOMENTS)]  # three rounds have every moment of every change
         after = {"start": 0.0, "middle": max(seconds / 2, 0.001), "end": 3600.0}[moment]
